@@ -1,0 +1,27 @@
+//! Packets, capture file formats, the batch, and views of link, network and transport headers.
+//! Deliberately without I/O policy: no socket, thread or clock; readers take any `io::Read`, writers append to a `Vec<u8>`.
+#![forbid(unsafe_code)]
+
+pub mod batch;
+pub mod identity;
+pub mod interface;
+pub mod pcapng;
+pub mod time;
+
+pub use batch::{Batch, BatchBuilder, BatchError, BatchHeader, Entry, GapRecord};
+pub use identity::{BatchName, Epoch, SourceName};
+pub use interface::{Interface, InterfaceSet, LinkType};
+pub use time::Timestamp;
+
+/// One captured packet, borrowed from the buffer it was read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Index into the interfaces of its section (capture file) or interface set (batch).
+    pub interface: u32,
+    /// Length on the wire in bytes; at least `data.len()` unless the capture lies.
+    pub original_length: u32,
+    /// The captured bytes, beginning with the link header.
+    pub data: &'a [u8],
+}

@@ -1,0 +1,142 @@
+//! Points in time as packets carry them: nanoseconds since the Unix epoch, UTC, without leap seconds.
+//! Does not read any clock.
+
+use std::fmt;
+
+/// Nanoseconds since 1970-01-01T00:00:00Z. Covers every time a capture file can state until the year 2554.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The Unix epoch itself; also "no packet yet".
+    pub const ZERO: Self = Self(0);
+    /// The latest time that can be stated.
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// From nanoseconds since the Unix epoch.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// From seconds and nanoseconds; saturates at [`Timestamp::MAX`].
+    pub const fn from_parts(seconds: u64, nanos: u64) -> Self {
+        Self(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+    }
+
+    /// From a system clock's reading; times before 1970 become [`Timestamp::ZERO`].
+    pub fn from_system(time: std::time::SystemTime) -> Self {
+        match time.duration_since(std::time::UNIX_EPOCH) {
+            Ok(since) => Self(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)),
+            Err(_) => Self::ZERO,
+        }
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    pub const fn nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch.
+    pub const fn seconds(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
+
+    /// Nanoseconds within the second, 0 to 999,999,999.
+    pub const fn subsecond_nanos(self) -> u32 {
+        (self.0 % 1_000_000_000) as u32
+    }
+
+    /// Nanoseconds from `earlier` to `self`; 0 if `earlier` is later.
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// This time moved on by `nanos`; saturates.
+    pub const fn plus_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// This time moved back by `nanos`; saturates at the Unix epoch.
+    pub const fn minus_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_sub(nanos))
+    }
+
+    /// Calendar date and time of day, UTC: year, month, day, hour, minute, second.
+    pub const fn civil(self) -> (u32, u32, u32, u32, u32, u32) {
+        let seconds = self.seconds();
+        let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+        // Days since 0000-03-01, then eras of 400 years (the proleptic Gregorian calendar repeats after 146,097 days).
+        let z = days + 719_468;
+        let (era, of_era) = (z / 146_097, z % 146_097);
+        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted_month = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
+        (year as u32, month as u32, day as u32, (of_day / 3_600) as u32, (of_day / 60 % 60) as u32, (of_day % 60) as u32)
+    }
+
+    /// Appends the time as RFC 3339 in UTC with 3, 6 or 9 decimals, the fewest that lose nothing.
+    pub fn write_rfc3339(self, out: &mut Vec<u8>) {
+        let nanos = self.subsecond_nanos();
+        let digits = if nanos % 1_000_000 == 0 {
+            3
+        } else if nanos % 1_000 == 0 {
+            6
+        } else {
+            9
+        };
+        self.write_rfc3339_digits(out, digits);
+    }
+
+    fn write_rfc3339_digits(self, out: &mut Vec<u8>, digits: usize) {
+        let (year, month, day, hour, minute, second) = self.civil();
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        decimal(&mut text[0..4], year);
+        decimal(&mut text[5..7], month);
+        decimal(&mut text[8..10], day);
+        decimal(&mut text[11..13], hour);
+        decimal(&mut text[14..16], minute);
+        decimal(&mut text[17..19], second);
+        decimal(&mut text[20..29], self.subsecond_nanos());
+        out.extend_from_slice(&text[..20 + digits]);
+        out.push(b'Z');
+    }
+}
+
+fn decimal(place: &mut [u8], mut value: u32) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::with_capacity(32);
+        self.write_rfc3339(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_the_fewest_decimals_that_lose_nothing() {
+        let at = |seconds, nanos| Timestamp::from_parts(seconds, nanos).to_string();
+        assert_eq!(at(0, 0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(at(1_440_662_455, 638_957_000), "2015-08-27T08:00:55.638957Z");
+        assert_eq!(at(1_440_662_455, 638_957_001), "2015-08-27T08:00:55.638957001Z");
+        assert_eq!(at(951_782_400, 120_000_000), "2000-02-29T00:00:00.120Z");
+        assert_eq!(at(4_102_444_800, 0), "2100-01-01T00:00:00.000Z");
+    }
+}

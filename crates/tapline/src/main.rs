@@ -1,0 +1,2 @@
+//! tapline
+fn main() {}
