@@ -1,1 +1,197 @@
-//! event
+//! The event: one decoded document on its way to outputs, store and page, and the tables of fields it is made of.
+//! Knows neither protocols nor outputs: decoders bring their field tables, outputs read events.
+//!
+//! A decoder declares its fields once with [`fields!`]; the same table names them in code, drives the order of JSON,
+//! the Elasticsearch mapping and the generated reference.
+#![forbid(unsafe_code)]
+
+pub mod common;
+mod field;
+mod id;
+mod json;
+mod value;
+
+pub use field::{Field, Kind, Schema, SchemaError};
+pub use id::EventId;
+pub use json::JsonWriter;
+pub use value::{Key, Span, Value};
+
+use packet::Timestamp;
+use std::fmt;
+use std::sync::Arc;
+
+/// Where the packets of an event were captured and which they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// What saw the packets, shared by all events of it.
+    pub observer: Arc<Observer>,
+    /// Name of the interface that captured the first packet; empty if unknown.
+    pub interface: Arc<str>,
+    /// Number of the event's first packet within the epoch (or the capture file), from 0.
+    pub first_packet: u64,
+    /// Number of its last packet.
+    pub last_packet: u64,
+}
+
+/// A source during one epoch, or a capture file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observer {
+    /// Name of the source, or of the capture file.
+    pub name: String,
+    /// The epoch as text; for capture files a hash of the content. With `name` it goes into the ids of events.
+    pub epoch: String,
+    /// Whether this is a capture file: then its name takes no part in the ids of events.
+    pub is_file: bool,
+}
+
+/// Something in the packets that should not be so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anomaly {
+    /// Its fixed name, such as `dns.name_loop`.
+    pub name: &'static str,
+    /// Where: offset in bytes in the message or stream it was found in.
+    pub offset: u64,
+}
+
+/// One decoded document.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The `@timestamp`: packet time of what began it.
+    pub time: Timestamp,
+    /// Its `type`, the protocol's name as Packetbeat has it.
+    pub event_type: &'static str,
+    /// Where its packets are.
+    pub origin: Origin,
+    /// Tells events apart that share type and first packet; counted from 0.
+    pub ordinal: u32,
+    /// Whether it was cut by the edge of the input or of a replayed range.
+    pub partial: bool,
+    /// Packets known to be lost by our own capture during its time.
+    pub capture_loss: u64,
+    /// What was wrong with its packets.
+    pub anomalies: Vec<Anomaly>,
+    fields: Vec<(&'static Field, Value)>,
+    text: String,
+}
+
+impl Event {
+    /// An event without fields yet.
+    pub fn new(event_type: &'static str, time: Timestamp, origin: Origin) -> Self {
+        Self {
+            time,
+            event_type,
+            origin,
+            ordinal: 0,
+            partial: false,
+            capture_loss: 0,
+            anomalies: Vec::new(),
+            fields: Vec::with_capacity(48),
+            text: String::with_capacity(512),
+        }
+    }
+
+    /// Sets a field. Of a field set twice the last value counts.
+    #[inline]
+    pub fn put(&mut self, field: &'static Field, value: impl Into<Value>) {
+        self.fields.push((field, value.into()));
+    }
+
+    /// Sets a field to a text.
+    #[inline]
+    pub fn put_text(&mut self, field: &'static Field, text: &str) {
+        let value = self.text(text);
+        self.fields.push((field, value));
+    }
+
+    /// Sets a field to bytes from a peer, taken as UTF-8; what is none becomes U+FFFD.
+    pub fn put_bytes(&mut self, field: &'static Field, bytes: &[u8]) {
+        let value = self.bytes(bytes);
+        self.fields.push((field, value));
+    }
+
+    /// Sets a field to a formatted text.
+    pub fn put_display(&mut self, field: &'static Field, text: impl fmt::Display) {
+        let value = self.display(text);
+        self.fields.push((field, value));
+    }
+
+    /// Keeps a text in the event and hands out the value that stands for it, for use in lists and objects.
+    #[inline]
+    pub fn text(&mut self, text: &str) -> Value {
+        let start = self.text.len();
+        self.text.push_str(text);
+        self.since(start)
+    }
+
+    /// Like [`Event::text`] for bytes from a peer.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Value {
+        let start = self.text.len();
+        for chunk in bytes.utf8_chunks() {
+            self.text.push_str(chunk.valid());
+            if !chunk.invalid().is_empty() {
+                self.text.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
+        self.since(start)
+    }
+
+    /// Like [`Event::text`] for what can be formatted.
+    pub fn display(&mut self, text: impl fmt::Display) -> Value {
+        let start = self.text.len();
+        // Writing into a String fails only if a Display implementation says so; then what was written stands.
+        let _ = fmt::Write::write_fmt(&mut self.text, format_args!("{text}"));
+        self.since(start)
+    }
+
+    fn since(&self, start: usize) -> Value {
+        Value::Text(Span { start: start as u32, length: (self.text.len() - start) as u32 })
+    }
+
+    /// Notes an anomaly.
+    pub fn anomaly(&mut self, name: &'static str, offset: u64) {
+        self.anomalies.push(Anomaly { name, offset });
+    }
+
+    /// The value of a field, if it is set.
+    pub fn get(&self, field: &'static Field) -> Option<&Value> {
+        self.fields.iter().rev().find(|(set, _)| std::ptr::eq(*set, field)).map(|(_, value)| value)
+    }
+
+    /// The text that a value of this event stands for, if it is one.
+    pub fn as_str<'a>(&'a self, value: &'a Value) -> Option<&'a str> {
+        match value {
+            Value::Static(text) => Some(text),
+            Value::Text(span) => Some(self.span(*span)),
+            _ => None,
+        }
+    }
+
+    /// The text of a field, if it is set and a text.
+    pub fn get_str(&self, field: &'static Field) -> Option<&str> {
+        match self.get(field)? {
+            Value::Static(text) => Some(text),
+            Value::Text(span) => Some(self.span(*span)),
+            _ => None,
+        }
+    }
+
+    /// Takes a field away.
+    pub fn remove(&mut self, field: &'static Field) {
+        self.fields.retain(|(set, _)| !std::ptr::eq(*set, field));
+    }
+
+    /// All fields in the order they were set.
+    pub fn fields(&self) -> &[(&'static Field, Value)] {
+        &self.fields
+    }
+
+    /// What stands in the event's `_id`: the same for the same packets, however often they are decoded.
+    pub fn id(&self) -> EventId {
+        EventId::of(self)
+    }
+
+    pub(crate) fn span(&self, span: Span) -> &str {
+        let start = span.start as usize;
+        self.text.get(start..start + span.length as usize).unwrap_or_default()
+    }
+}
