@@ -1,0 +1,47 @@
+# Tapline's front door. `make demo` and `make test` do all their set-up themselves on a fresh Debian machine with Rust.
+.PHONY: demo test lint bench build deb fuzz help
+.DEFAULT_GOAL := help
+
+BIN := $(or $(CARGO_TARGET_DIR),target)/release
+PYTHON := /usr/bin/python3
+
+help:
+	@echo "make demo [FOR=25s]   build, capture real traffic, decode it, show what happened"
+	@echo "make test             all tests; the last one is the demo"
+	@echo "make lint             fmt, clippy, dependency rules"
+	@echo "make bench            measured figures beside tcpdump and dumpcap"
+	@echo "make fuzz [FOR=60]    fuzz every reader of foreign bytes (needs a nightly toolchain and cargo-fuzz)"
+	@echo "make deb              a Debian package in target/debian"
+
+build:
+	@packaging/setup-debian build
+	cargo build --release --locked -p tapline -p tapline-probe
+
+demo:
+	@packaging/setup-debian demo
+	cargo build --release --locked -p tapline -p tapline-probe
+	$(PYTHON) e2e/demo.py --bin $(BIN) $(if $(FOR),--for $(FOR))
+
+test:
+	@packaging/setup-debian test
+	cargo test --locked --workspace
+	cargo build --release --locked -p tapline -p tapline-probe
+	$(PYTHON) -m unittest discover --start-directory e2e --pattern 'test_*.py'
+	$(PYTHON) e2e/demo.py --bin $(BIN) --for 25s
+
+lint:
+	@packaging/setup-debian build
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	packaging/check-dependencies
+
+bench:
+	@packaging/setup-debian bench
+	cargo build --release --locked -p tapline -p tapline-probe
+	$(PYTHON) bench/run.py --bin $(BIN) $(BENCH)
+
+fuzz:
+	fuzz/run $(or $(FOR),60)
+
+deb: build
+	packaging/deb/build $(BIN)
