@@ -46,7 +46,7 @@ class Lab:
         self.address, self.peer = f"{net[0]}.{int(net[1]) + 1}", f"{net[0]}.{int(net[1]) + 2}"
         self.processes = []
 
-    def up(self):
+    def up(self, servers=True):
         if os.geteuid() != 0:
             raise LabError("the demo makes a network namespace and captures: run it as root (sudo make demo)")
         ip = lambda *words: bounded(["ip", *words], check=True)
@@ -60,6 +60,11 @@ class Lab:
             ["link", "set", "lo", "up"],
         ):
             ip("-n", self.namespace, *words)
+        if servers:
+            self.start_servers()
+
+    def start_servers(self):
+        """A DNS server for demo.test and an HTTP server, both on the far end."""
         self.inside("dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--user=root",
                     f"--listen-address={self.peer}", "--bind-interfaces", "--pid-file=", "--local=/demo.test/", "--mx-host=demo.test,mail.demo.test,10",
                     "--txt-record=demo.test,hello from the demo",
