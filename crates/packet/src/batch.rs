@@ -106,8 +106,7 @@ impl DropPlace {
 
 impl DropReason {
     /// Every reason, for tables of counters.
-    pub const ALL: [Self; 6] =
-        [Self::BufferFull, Self::Shed, Self::Refused, Self::Disk, Self::Unclean, Self::Corrupt];
+    pub const ALL: [Self; 6] = [Self::BufferFull, Self::Shed, Self::Refused, Self::Disk, Self::Unclean, Self::Corrupt];
 
     /// The word used in metrics and documents.
     pub const fn as_str(self) -> &'static str {
@@ -239,9 +238,7 @@ impl<'a> Batch<'a> {
                 };
                 let item = match block.block_type {
                     pcapng::ENHANCED_PACKET => pcapng::read_enhanced_packet(block.body).map(Item::Packet),
-                    pcapng::INTERFACE_STATISTICS => {
-                        pcapng::read_interface_statistics(block.body).map(Item::Statistics)
-                    }
+                    pcapng::INTERFACE_STATISTICS => pcapng::read_interface_statistics(block.body).map(Item::Statistics),
                     BATCH_BLOCK | GAP_BLOCK | pcapng::SECTION_HEADER | pcapng::INTERFACE_DESCRIPTION => {
                         Err("a block that may not stand inside a batch")
                     }
@@ -303,7 +300,13 @@ impl<'a> Batch<'a> {
     }
 }
 
-fn parse_name(body: &[u8], epoch_at: usize, seq_at: usize, length_at: usize, fixed: usize) -> Result<BatchName, BatchError> {
+fn parse_name(
+    body: &[u8],
+    epoch_at: usize,
+    seq_at: usize,
+    length_at: usize,
+    fixed: usize,
+) -> Result<BatchName, BatchError> {
     let cut = || content(0, "shorter than its fixed part");
     let epoch = body.get(epoch_at..).and_then(|rest| rest.first_chunk()).copied().ok_or_else(cut)?;
     let length = u32_at(body, length_at).ok_or_else(cut)? as usize;
@@ -346,7 +349,8 @@ fn parse_gap(body: &[u8]) -> Result<GapRecord, BatchError> {
     let codes = u32_at(body, 40).ok_or_else(|| content(0, "shorter than its fixed part"))?;
     let gap = GapRecord {
         last_seq: long(32)?,
-        place: DropPlace::from_code(codes as u16).ok_or_else(|| content(0, "a place of loss that is not known here"))?,
+        place: DropPlace::from_code(codes as u16)
+            .ok_or_else(|| content(0, "a place of loss that is not known here"))?,
         reason: DropReason::from_code((codes >> 16) as u16)
             .ok_or_else(|| content(0, "a reason of loss that is not known here"))?,
         first_packet: long(48)?,
@@ -380,13 +384,9 @@ impl GapRecord {
             out.extend_from_slice(&(self.place as u16).to_le_bytes());
             out.extend_from_slice(&(self.reason as u16).to_le_bytes());
             out.extend_from_slice(&[0; 4]);
-            for long in [
-                self.first_packet,
-                self.packets,
-                self.captured_bytes,
-                self.time_min.nanos(),
-                self.time_max.nanos(),
-            ] {
+            for long in
+                [self.first_packet, self.packets, self.captured_bytes, self.time_min.nanos(), self.time_max.nanos()]
+            {
                 out.extend_from_slice(&long.to_le_bytes());
             }
             out.extend_from_slice(source);

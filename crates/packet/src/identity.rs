@@ -46,11 +46,7 @@ impl FromStr for SourceName {
         let valid = bytes.len() <= Self::MAX_LENGTH
             && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
             && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
-        if valid {
-            Ok(Self(text.into()))
-        } else {
-            Err(SourceNameError(text.chars().take(80).collect()))
-        }
+        if valid { Ok(Self(text.into())) } else { Err(SourceNameError(text.chars().take(80).collect())) }
     }
 }
 

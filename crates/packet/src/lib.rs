@@ -3,12 +3,20 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod capture;
+pub mod cursor;
+pub mod flow;
 pub mod identity;
 pub mod interface;
+pub mod net;
+pub mod pcap;
 pub mod pcapng;
 pub mod time;
 
 pub use batch::{Batch, BatchBuilder, BatchError, BatchHeader, Entry, GapRecord};
+pub use capture::{CaptureError, CaptureReader};
+pub use cursor::{Cursor, Cut};
+pub use flow::{CommunityId, Direction, Endpoint, FlowKey};
 pub use identity::{BatchName, Epoch, SourceName};
 pub use interface::{Interface, InterfaceSet, LinkType};
 pub use time::Timestamp;

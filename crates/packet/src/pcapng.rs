@@ -281,8 +281,12 @@ mod tests {
     fn a_packet_survives_its_block() {
         for length in 0..9 {
             let data: Vec<u8> = (0..length).collect();
-            let packet =
-                Packet { time: Timestamp::from_nanos(0x1122_3344_5566_7788), interface: 3, original_length: 99, data: &data };
+            let packet = Packet {
+                time: Timestamp::from_nanos(0x1122_3344_5566_7788),
+                interface: 3,
+                original_length: 99,
+                data: &data,
+            };
             let mut out = Vec::new();
             write_enhanced_packet(&mut out, &packet);
             let block = Blocks::new(&out).next().unwrap().unwrap();

@@ -74,7 +74,14 @@ impl Timestamp {
         let day = of_year - (153 * shifted_month + 2) / 5 + 1;
         let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
         let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
-        (year as u32, month as u32, day as u32, (of_day / 3_600) as u32, (of_day / 60 % 60) as u32, (of_day % 60) as u32)
+        (
+            year as u32,
+            month as u32,
+            day as u32,
+            (of_day / 3_600) as u32,
+            (of_day / 60 % 60) as u32,
+            (of_day % 60) as u32,
+        )
     }
 
     /// Appends the time as RFC 3339 in UTC with 3, 6 or 9 decimals, the fewest that lose nothing.
