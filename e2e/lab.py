@@ -149,13 +149,17 @@ class Programs:
     def balance(self):
         return json.loads(self.tapline("status", "--balance", "--json"))
 
+    def balance_rows(self):
+        """One row per source and epoch."""
+        return rows(self.balance())
+
     def check_balance(self):
         """Gives what is wrong with the balance."""
         try:
-            wait_for("the balance to close with nothing in flight", lambda: all(closes(row) for row in rows(self.balance())), 10)
+            wait_for("the balance to close with nothing in flight", lambda: all(closes(row) for row in self.balance_rows()), 10)
         except LabError as error:
             return [f"{error}: {json.dumps(self.balance())}"]
-        dropped = [row for row in rows(self.balance()) if row.get("dropped_packets")]
+        dropped = [row for row in self.balance_rows() if row.get("dropped_packets")]
         return [f"packets were dropped: {dropped}"] if dropped else []
 
     def events(self):
