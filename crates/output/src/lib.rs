@@ -1,1 +1,67 @@
-//! output
+//! Where events go: one folder per output; batching, queueing, retrying and counting are shared.
+//! Knows nothing of packets or decoders, and never decides what an event says.
+//!
+//! A new output is one folder with a `Settings` structure and an [`Output`], and one line in `registry.rs`.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod counters;
+pub mod ndjson;
+mod queue;
+mod registry;
+pub mod stdout;
+
+pub use batch::EventBatch;
+pub use counters::{Counters, Snapshot};
+pub use queue::{Queue, WhenFull};
+pub use registry::{Place, Settings};
+
+/// An output: takes batches of events one after the other.
+pub trait Output: Send {
+    /// Its name, as in the configuration and in metrics.
+    fn name(&self) -> &'static str;
+
+    /// Takes a whole batch or nothing of it. After a [`Failure::Retry`] the same batch is offered again.
+    ///
+    /// # Errors
+    /// Why it could not be taken.
+    fn write(&mut self, batch: &EventBatch) -> Result<Written, Failure>;
+
+    /// Hands everything taken so far to whoever keeps it.
+    ///
+    /// # Errors
+    /// Why that was not possible.
+    fn flush(&mut self) -> Result<(), Failure>;
+}
+
+/// What became of a batch that an output took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Events written.
+    pub events: u64,
+    /// Events left out because they were written in an earlier run.
+    pub known: u64,
+    /// Bytes written.
+    pub bytes: u64,
+}
+
+/// Why an output could not take a batch.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It may go better later; nothing of the batch was kept.
+    #[error("{0}")]
+    Retry(String),
+    /// Nobody reads any more; there is no point in going on.
+    #[error("the reader is gone")]
+    Closed,
+}
+
+/// Why an output could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("output {output}: {message}")]
+pub struct OpenError {
+    /// Which one.
+    pub output: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+}

@@ -1,0 +1,65 @@
+//! What an output did, counted where it happens.
+//! Deliberately plain numbers: whoever shows them names them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters of one output, shared between its thread and those who ask.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub(crate) events_received: AtomicU64,
+    pub(crate) events_written: AtomicU64,
+    pub(crate) events_known: AtomicU64,
+    pub(crate) events_dropped: AtomicU64,
+    pub(crate) bytes_written: AtomicU64,
+    pub(crate) batches_written: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) batches_queued: AtomicU64,
+    /// Number of the last batch that was written and flushed.
+    pub(crate) flushed: AtomicU64,
+    pub(crate) failing: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Snapshot {
+    /// Events handed to the output.
+    pub events_received: u64,
+    /// Events it wrote.
+    pub events_written: u64,
+    /// Events it left out because an earlier run wrote them.
+    pub events_known: u64,
+    /// Events lost: its queue was full and the configuration says to drop, or the program ended while it failed.
+    pub events_dropped: u64,
+    /// Bytes it wrote.
+    pub bytes_written: u64,
+    /// Batches it wrote.
+    pub batches_written: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Batches waiting in its queue.
+    pub batches_queued: u64,
+    /// Whether the last attempt failed.
+    pub failing: bool,
+}
+
+pub(crate) fn add(counter: &AtomicU64, value: u64) {
+    counter.fetch_add(value, Ordering::Relaxed);
+}
+
+impl Counters {
+    /// The counters now.
+    pub fn snapshot(&self) -> Snapshot {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Snapshot {
+            events_received: get(&self.events_received),
+            events_written: get(&self.events_written),
+            events_known: get(&self.events_known),
+            events_dropped: get(&self.events_dropped),
+            bytes_written: get(&self.bytes_written),
+            batches_written: get(&self.batches_written),
+            failures: get(&self.failures),
+            batches_queued: get(&self.batches_queued),
+            failing: get(&self.failing) > 0,
+        }
+    }
+}
