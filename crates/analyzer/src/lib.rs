@@ -1,1 +1,6 @@
 //! analyzer
+
+pub mod capture_file;
+pub mod order;
+pub mod position;
+pub mod sandbox;
