@@ -137,6 +137,6 @@ mod tests {
         let epoch = Epoch([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
         assert_eq!(epoch.to_string().parse(), Ok(epoch));
         assert_eq!("00".parse::<Epoch>(), Err(EpochError));
-        assert_eq!("+0".repeat(16).parse::<Epoch>().is_ok(), true);
+        assert!("+0".repeat(16).parse::<Epoch>().is_ok());
     }
 }

@@ -30,6 +30,61 @@ impl LinkType {
     /// Linux "cooked" capture v2.
     pub const LINUX_SLL2: Self = Self(276);
 
+    /// IBM token ring.
+    pub const TOKEN_RING: Self = Self(6);
+    /// SLIP, with a header of 16 bytes.
+    pub const SLIP: Self = Self(8);
+    /// FDDI.
+    pub const FDDI: Self = Self(10);
+    /// PPP in HDLC framing, or Cisco HDLC.
+    pub const PPP_HDLC: Self = Self(50);
+    /// PPPoE, beginning with its session header.
+    pub const PPP_ETHER: Self = Self(51);
+    /// ATM with LLC.
+    pub const ATM_RFC1483: Self = Self(100);
+    /// Linux classical IP over ATM.
+    pub const LINUX_ATM_CLIP: Self = Self(106);
+    /// Frame relay.
+    pub const FRAME_RELAY: Self = Self(107);
+    /// OpenBSD's encapsulating interface.
+    pub const ENC: Self = Self(109);
+    /// OpenBSD's packet filter log.
+    pub const PFLOG: Self = Self(117);
+    /// IEEE 802.11 after a Prism header.
+    pub const IEEE802_11_PRISM: Self = Self(119);
+    /// ATM as SunATM gives it.
+    pub const SUNATM: Self = Self(123);
+    /// IEEE 802.11 after a radiotap header.
+    pub const IEEE802_11_RADIOTAP: Self = Self(127);
+    /// IEEE 802.11 after an AVS header.
+    pub const IEEE802_11_AVS: Self = Self(163);
+    /// PPP with a direction in the place of the address.
+    pub const PPP_PPPD: Self = Self(166);
+    /// Per-packet information, which names the link type inside.
+    pub const PPI: Self = Self(192);
+    /// Endace's extensible record format.
+    pub const ERF: Self = Self(197);
+    /// PPP after a byte of direction.
+    pub const PPP_WITH_DIRECTION: Self = Self(204);
+    /// MPLS.
+    pub const MPLS: Self = Self(219);
+    /// Linux netfilter log.
+    pub const NFLOG: Self = Self(239);
+    /// Ethernet after four bytes of a netANALYZER.
+    pub const NETANALYZER: Self = Self(240);
+    /// IP over InfiniBand.
+    pub const IP_OVER_INFINIBAND: Self = Self(242);
+    /// Apple's PKTAP, which names the link type inside.
+    pub const PKTAP: Self = Self(258);
+    /// Ethernet with a Broadcom switch tag.
+    pub const DSA_BROADCOM: Self = Self(281);
+    /// Ethernet after a Broadcom switch tag.
+    pub const DSA_BROADCOM_PREPENDED: Self = Self(282);
+    /// Ethernet with a Marvell switch tag.
+    pub const DSA_MARVELL: Self = Self(283);
+    /// Ethernet with a Marvell switch tag of eight bytes.
+    pub const EDSA_MARVELL: Self = Self(284);
+
     /// From libpcap's `DLT_` value on Linux: they agree except for raw IP and a few historic ones.
     pub const fn from_dlt(dlt: i32) -> Self {
         match dlt {

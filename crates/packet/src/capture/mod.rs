@@ -4,6 +4,10 @@
 //! A damaged file gives everything before the damage. Where the reader can find its place again behind it, it says so in
 //! [`CaptureReader::warnings`] and goes on; where it cannot, `next` says what is wrong and at which offset, and then ends.
 
+mod blocks;
+mod buffer;
+mod classic;
+mod clock;
 mod error;
 mod reader;
 

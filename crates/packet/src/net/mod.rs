@@ -12,6 +12,7 @@ pub mod arp;
 pub mod cooked;
 pub mod erspan;
 pub mod ethernet;
+pub mod frame_relay;
 pub mod geneve;
 pub mod gre;
 pub mod gtpu;
@@ -19,11 +20,16 @@ pub mod icmp;
 pub mod ieee80211;
 pub mod ipv4;
 pub mod ipv6;
+pub mod l2tp;
+pub mod llc;
+pub mod loopback;
 pub mod mpls;
 pub mod ppp;
 pub mod sctp;
 pub mod tcp;
+pub mod teredo;
 pub mod udp;
+pub mod vlan;
 pub mod vxlan;
 
 pub use dissect::{Follow, dissect, dissect_following, dissect_network, dissect_reassembled};
@@ -31,6 +37,37 @@ pub use dissected::{
     Anomalies, Anomaly, Dissected, Fragment, Icmp, Link, Mac, Network, Noted, Sctp, Tcp, TcpFlags, Transport, Tunnel,
     TunnelKind, Tunnels, Udp, Vlans,
 };
+
+/// A view: a fixed part whose presence `new` has checked, and what follows it.
+macro_rules! view {
+    ($(#[$doc:meta])* $name:ident, $length:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name<'a> {
+            head: &'a [u8; $length],
+            rest: &'a [u8],
+        }
+
+        impl<'a> $name<'a> {
+            /// Bytes of the fixed part.
+            pub const LENGTH: usize = $length;
+
+            /// The view, or `None` when `bytes` is shorter than the fixed part.
+            #[inline]
+            pub fn new(bytes: &'a [u8]) -> Option<Self> {
+                let (head, rest) = bytes.split_first_chunk()?;
+                Some(Self { head, rest })
+            }
+
+            /// What follows the fixed part.
+            #[inline]
+            pub const fn rest(&self) -> &'a [u8] {
+                self.rest
+            }
+        }
+    };
+}
+use view;
 
 /// Two bytes of a fixed part, most significant first. `at` is a constant of the layout, never data.
 #[inline]
