@@ -1,0 +1,72 @@
+//! What a worker needs of whatever decodes: packets in, events out, and which packets are still needed.
+//! Knows no protocol; `engine.rs` fits the decode engine to it.
+
+use std::sync::Arc;
+
+use event::{Event, Observer};
+use packet::{Interface, Packet, Timestamp};
+
+/// A run of packets that belong together: a capture file, or one epoch of a source.
+#[derive(Debug)]
+pub struct Stream {
+    /// Tells the streams of a process apart.
+    pub number: u32,
+    /// What saw the packets.
+    pub observer: Arc<Observer>,
+}
+
+/// A packet with its number within the stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Numbered<'a> {
+    /// Counted from 0 within the stream.
+    pub number: u64,
+    /// The latest time of any packet of the stream so far: what time-outs go by, the same on every worker.
+    pub clock: Timestamp,
+    /// The interface that captured it.
+    pub interface: &'a Interface,
+    /// The packet.
+    pub packet: Packet<'a>,
+}
+
+/// Decodes the packets of one stream, or one worker's share of them.
+pub trait Decoder: Send {
+    /// Takes a packet. Before it, what timed out until `clock` is given out.
+    fn packet(&mut self, packet: &Numbered<'_>, out: &mut Emitted);
+
+    /// Gives out what timed out until `clock`.
+    fn advance(&mut self, clock: Timestamp, out: &mut Emitted);
+
+    /// Notes packets that our own capture is known to have lost up to `clock`.
+    fn lost(&mut self, packets: u64, clock: Timestamp);
+
+    /// The stream ends: gives out everything that is open.
+    fn finish(&mut self, out: &mut Emitted);
+
+    /// Number of the oldest packet that an open flow still needs.
+    fn oldest_needed(&self) -> Option<u64>;
+}
+
+/// Makes decoders, one per worker and stream.
+pub trait Factory: Send + Sync {
+    /// A decoder for this stream.
+    fn decoder(&self, stream: &Arc<Stream>) -> Box<dyn Decoder>;
+}
+
+/// Events as a decoder gives them out.
+#[derive(Debug, Default)]
+pub struct Emitted {
+    pub(crate) events: Vec<(Event, Option<u64>)>,
+    pub(crate) packet: u64,
+}
+
+impl Emitted {
+    /// An event that the present packet completed.
+    pub fn completed(&mut self, event: Event) {
+        self.events.push((event, Some(self.packet)));
+    }
+
+    /// An event that ended by time-out or by the end of input.
+    pub fn ended(&mut self, event: Event) {
+        self.events.push((event, None));
+    }
+}

@@ -1,0 +1,600 @@
+//! Divides the packets of streams among workers and puts what they give out back into one order, the same for any number of workers.
+//! With one worker everything happens in the caller's thread, without a copy; with more, chunks of packets travel in bounded channels.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use event::Event;
+use packet::{Interface, Packet, Timestamp};
+
+use crate::decoder::{Numbered, Stream};
+use crate::shard;
+use crate::worker::{Parts, Results, Worker};
+
+/// A chunk is handed over when it holds this many packets ...
+const CHUNK_PACKETS: usize = 2048;
+/// ... or bytes.
+const CHUNK_BYTES: usize = 512 * 1024;
+/// Chunks on their way at most: each holds one chunk of packets and what came out of it.
+const CHUNKS_IN_FLIGHT: usize = 4;
+/// With one worker, what came out is passed on after this many packets.
+const PASS_ON_PACKETS: u32 = 64;
+
+/// Takes what the workers give out, in order.
+pub trait Sink {
+    /// An event; `by_packet` is the packet that completed it, `None` if it ended by time-out or end of input.
+    ///
+    /// # Errors
+    /// When it cannot be passed on; ends the work.
+    fn event(&mut self, event: Event, by_packet: Option<u64>, text: &[u8]) -> io::Result<()>;
+
+    /// Everything up to a mark that was set with [`Pool::mark`] has been given out. `oldest_needed` is the oldest packet of the marked
+    /// stream that an open flow still needs.
+    ///
+    /// # Errors
+    /// As above.
+    fn reached(&mut self, mark: u64, oldest_needed: Option<u64>) -> io::Result<()> {
+        let _ = (mark, oldest_needed);
+        Ok(())
+    }
+}
+
+/// The workers.
+pub struct Pool {
+    kind: Kind,
+    clocks: Vec<Timestamp>,
+}
+
+enum Kind {
+    Inline { worker: Box<Worker>, since: u32 },
+    Threads(Threads),
+}
+
+struct Threads {
+    jobs: Vec<Sender<Arc<Chunk>>>,
+    done: Vec<Receiver<Done>>,
+    threads: Vec<JoinHandle<()>>,
+    filling: Chunk,
+    in_flight: VecDeque<Arc<Chunk>>,
+    spare: Vec<Chunk>,
+    panics: u64,
+}
+
+#[derive(Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    packets: Vec<Meta>,
+    interfaces: Vec<Arc<[Interface]>>,
+    streams: Vec<Arc<Stream>>,
+    /// What happens after the packets, in order.
+    acts: Vec<(usize, Act)>,
+}
+
+#[derive(Clone, Copy)]
+struct Meta {
+    number: u64,
+    clock: Timestamp,
+    time: Timestamp,
+    offset: usize,
+    length: u32,
+    original_length: u32,
+    interface: u32,
+    worker: u16,
+}
+
+#[derive(Clone, Copy)]
+enum Act {
+    Advance(Timestamp),
+    Lost(u64, Timestamp),
+    Finish,
+    Mark(u64),
+}
+
+/// What one worker made of one chunk.
+#[derive(Default)]
+struct Done {
+    results: Results,
+    /// For each mark in the chunk the oldest packet needed.
+    oldest_needed: Vec<Option<u64>>,
+    panics: u64,
+}
+
+impl Pool {
+    /// `workers` of them; 0 means as many as there are cores.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn new(workers: usize, parts: &Parts) -> io::Result<Self> {
+        let workers = match workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            given => given.min(usize::from(u16::MAX)),
+        };
+        let kind = if workers == 1 {
+            Kind::Inline { worker: Box::new(Worker::new(parts.clone())), since: 0 }
+        } else {
+            Kind::Threads(Threads::start(workers, parts)?)
+        };
+        Ok(Self { kind, clocks: Vec::new() })
+    }
+
+    /// How often a decoder panicked.
+    pub fn panics(&self) -> u64 {
+        match &self.kind {
+            Kind::Inline { worker, .. } => worker.panics,
+            Kind::Threads(threads) => threads.panics,
+        }
+    }
+
+    fn clock(&mut self, stream: &Stream, time: Timestamp) -> Timestamp {
+        let index = stream.number as usize;
+        if self.clocks.len() <= index {
+            self.clocks.resize(index + 1, Timestamp::ZERO);
+        }
+        match self.clocks.get_mut(index) {
+            Some(clock) => {
+                *clock = time.max(*clock);
+                *clock
+            }
+            None => time,
+        }
+    }
+
+    /// Gives a packet of a stream to its worker; `packet.interface` indexes `interfaces`.
+    ///
+    /// # Errors
+    /// When the sink ends the work.
+    pub fn packet(
+        &mut self,
+        stream: &Arc<Stream>,
+        interfaces: &Arc<[Interface]>,
+        number: u64,
+        packet: &Packet<'_>,
+        sink: &mut dyn Sink,
+    ) -> io::Result<()> {
+        let Some(interface) = interfaces.get(packet.interface as usize) else { return Ok(()) };
+        let clock = self.clock(stream, packet.time);
+        match &mut self.kind {
+            Kind::Inline { worker, since } => {
+                worker.packet(stream, &Numbered { number, clock, interface, packet: *packet });
+                *since += 1;
+                if *since >= PASS_ON_PACKETS {
+                    *since = 0;
+                    pass_on(&mut worker.results, sink)?;
+                }
+                Ok(())
+            }
+            Kind::Threads(threads) => {
+                threads.add(stream, interfaces, interface, number, clock, packet);
+                if threads.filling.packets.len() >= CHUNK_PACKETS || threads.filling.bytes.len() >= CHUNK_BYTES {
+                    threads.submit(sink)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn act(&mut self, stream: &Arc<Stream>, act: Act, sink: &mut dyn Sink) -> io::Result<()> {
+        match &mut self.kind {
+            Kind::Inline { worker, .. } => {
+                let needed = perform(worker, stream, act);
+                pass_on(&mut worker.results, sink)?;
+                if let Act::Mark(mark) = act {
+                    sink.reached(mark, needed)?;
+                }
+                Ok(())
+            }
+            Kind::Threads(threads) => {
+                threads.begin(stream);
+                let at = threads.filling.streams.len().saturating_sub(1);
+                threads.filling.acts.push((at, act));
+                threads.submit(sink)
+            }
+        }
+    }
+
+    /// Moves a stream's time on without a packet, so that time-outs run when traffic stops.
+    ///
+    /// # Errors
+    /// When the sink ends the work.
+    pub fn advance(&mut self, stream: &Arc<Stream>, time: Timestamp, sink: &mut dyn Sink) -> io::Result<()> {
+        let clock = self.clock(stream, time);
+        self.act(stream, Act::Advance(clock), sink)
+    }
+
+    /// Notes packets of a stream that our own capture lost.
+    ///
+    /// # Errors
+    /// When the sink ends the work.
+    pub fn lost(&mut self, stream: &Arc<Stream>, packets: u64, sink: &mut dyn Sink) -> io::Result<()> {
+        let clock = self.clock(stream, Timestamp::ZERO);
+        self.act(stream, Act::Lost(packets, clock), sink)
+    }
+
+    /// Ends a stream: gives out everything that is open in it.
+    ///
+    /// # Errors
+    /// When the sink ends the work.
+    pub fn finish(&mut self, stream: &Arc<Stream>, sink: &mut dyn Sink) -> io::Result<()> {
+        self.act(stream, Act::Finish, sink)
+    }
+
+    /// Sets a mark in a stream: the sink is told when everything before it has been given out.
+    ///
+    /// # Errors
+    /// When the sink ends the work.
+    pub fn mark(&mut self, stream: &Arc<Stream>, mark: u64, sink: &mut dyn Sink) -> io::Result<()> {
+        self.act(stream, Act::Mark(mark), sink)
+    }
+
+    /// Waits for everything that is on its way.
+    ///
+    /// # Errors
+    /// When the sink ends the work.
+    pub fn flush(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        match &mut self.kind {
+            Kind::Inline { worker, .. } => pass_on(&mut worker.results, sink),
+            Kind::Threads(threads) => {
+                threads.submit(sink)?;
+                while !threads.in_flight.is_empty() {
+                    threads.collect(sink)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if let Kind::Threads(threads) = &mut self.kind {
+            threads.jobs.clear();
+            threads.done.clear();
+            for thread in threads.threads.drain(..) {
+                // A worker catches its decoders' panics; one of its own has been printed already.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn perform(worker: &mut Worker, stream: &Arc<Stream>, act: Act) -> Option<u64> {
+    match act {
+        Act::Advance(clock) => worker.advance(stream, clock),
+        Act::Lost(packets, clock) => worker.lost(stream, packets, clock),
+        Act::Finish => worker.finish(stream),
+        Act::Mark(_) => return worker.oldest_needed(stream),
+    }
+    None
+}
+
+fn pass_on(results: &mut Results, sink: &mut dyn Sink) -> io::Result<()> {
+    if results.produced.is_empty() {
+        return Ok(());
+    }
+    let text = std::mem::take(&mut results.text);
+    for produced in results.produced.drain(..) {
+        sink.event(produced.event, produced.by_packet, text.get(produced.text).unwrap_or_default())?;
+    }
+    results.text = text;
+    results.text.clear();
+    Ok(())
+}
+
+impl Threads {
+    fn start(workers: usize, parts: &Parts) -> io::Result<Self> {
+        let mut threads = Self {
+            jobs: Vec::new(),
+            done: Vec::new(),
+            threads: Vec::new(),
+            filling: Chunk::default(),
+            in_flight: VecDeque::new(),
+            spare: Vec::new(),
+            panics: 0,
+        };
+        for number in 0..workers {
+            let (job_sender, jobs) = bounded(CHUNKS_IN_FLIGHT + 1);
+            let (done_sender, done) = bounded(CHUNKS_IN_FLIGHT + 1);
+            let parts = parts.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || work(number as u16, &parts, &jobs, &done_sender))?;
+            threads.jobs.push(job_sender);
+            threads.done.push(done);
+            threads.threads.push(thread);
+        }
+        Ok(threads)
+    }
+
+    /// Makes `stream` the one that the chunk's next packets belong to.
+    fn begin(&mut self, stream: &Arc<Stream>) {
+        if self.filling.streams.last().is_none_or(|last| last.number != stream.number) {
+            self.filling.streams.push(Arc::clone(stream));
+        }
+    }
+
+    fn add(
+        &mut self,
+        stream: &Arc<Stream>,
+        interfaces: &Arc<[Interface]>,
+        interface: &Interface,
+        number: u64,
+        clock: Timestamp,
+        packet: &Packet<'_>,
+    ) {
+        let chunk = &mut self.filling;
+        let same = chunk.streams.last().is_some_and(|last| last.number == stream.number)
+            && chunk.interfaces.last().is_some_and(|last| Arc::ptr_eq(last, interfaces));
+        if !same {
+            chunk.streams.push(Arc::clone(stream));
+            while chunk.interfaces.len() + 1 < chunk.streams.len() {
+                chunk.interfaces.push(Arc::from([]));
+            }
+            chunk.interfaces.push(Arc::clone(interfaces));
+        }
+        let hash = shard::of(interface.link_type, packet);
+        // The high half of the product is as even as the hash, without a division.
+        let worker = ((u128::from(hash) * self.jobs.len() as u128) >> 64) as u16;
+        let offset = chunk.bytes.len();
+        chunk.bytes.extend_from_slice(packet.data);
+        chunk.packets.push(Meta {
+            number,
+            clock,
+            time: packet.time,
+            offset,
+            length: packet.data.len() as u32,
+            original_length: packet.original_length,
+            interface: ((chunk.streams.len() - 1) as u32) << 20 | (packet.interface & 0xf_ffff),
+            worker,
+        });
+    }
+
+    fn submit(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        if self.filling.packets.is_empty() && self.filling.acts.is_empty() {
+            return Ok(());
+        }
+        let next = self.spare.pop().unwrap_or_default();
+        let chunk = Arc::new(std::mem::replace(&mut self.filling, next));
+        for jobs in &self.jobs {
+            jobs.send(Arc::clone(&chunk)).map_err(|_| gone())?;
+        }
+        self.in_flight.push_back(chunk);
+        while self.in_flight.len() > CHUNKS_IN_FLIGHT {
+            self.collect(sink)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the oldest chunk on its way and passes on what came out of it.
+    fn collect(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        let mut all = Vec::with_capacity(self.done.len());
+        for done in &self.done {
+            all.push(done.recv().map_err(|_| gone())?);
+        }
+        self.panics = self.panics.max(all.iter().map(|done| done.panics).sum());
+        let Some(chunk) = self.in_flight.pop_front() else { return Ok(()) };
+        let mut order: Vec<(bool, u64, usize, usize)> = Vec::new();
+        for (worker, done) in all.iter().enumerate() {
+            for (index, produced) in done.results.produced.iter().enumerate() {
+                order.push((produced.by_packet.is_none(), produced.by_packet.unwrap_or(0), worker, index));
+            }
+        }
+        order.sort_unstable();
+        let mut events: Vec<Vec<Option<(Event, Option<u64>)>>> = Vec::with_capacity(all.len());
+        let mut ranges: Vec<Vec<std::ops::Range<usize>>> = Vec::with_capacity(all.len());
+        for done in &mut all {
+            ranges.push(done.results.produced.iter().map(|produced| produced.text.clone()).collect());
+            events.push(done.results.produced.drain(..).map(|p| Some((p.event, p.by_packet))).collect());
+        }
+        for (_, _, worker, index) in order {
+            let event = events.get_mut(worker).and_then(|events| events.get_mut(index)).and_then(Option::take);
+            let range = ranges.get(worker).and_then(|ranges| ranges.get(index)).cloned().unwrap_or_default();
+            let text = all.get(worker).and_then(|done| done.results.text.get(range)).unwrap_or_default();
+            if let Some((event, by_packet)) = event {
+                sink.event(event, by_packet, text)?;
+            }
+        }
+        let marks = chunk.acts.iter().filter_map(|(_, act)| if let Act::Mark(mark) = act { Some(*mark) } else { None });
+        for (index, mark) in marks.enumerate() {
+            let oldest = all.iter().filter_map(|done| done.oldest_needed.get(index).copied().flatten()).min();
+            sink.reached(mark, oldest)?;
+        }
+        if let Ok(mut chunk) = Arc::try_unwrap(chunk) {
+            chunk.clear();
+            self.spare.push(chunk);
+        }
+        Ok(())
+    }
+}
+
+impl Chunk {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.packets.clear();
+        self.interfaces.clear();
+        self.streams.clear();
+        self.acts.clear();
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("a worker ended unexpectedly; please report this")
+}
+
+fn work(number: u16, parts: &Parts, jobs: &Receiver<Arc<Chunk>>, done: &Sender<Done>) {
+    let mut worker = Worker::new(parts.clone());
+    for chunk in jobs {
+        for meta in chunk.packets.iter().filter(|meta| meta.worker == number) {
+            let at = (meta.interface >> 20) as usize;
+            let (Some(stream), Some(interfaces)) = (chunk.streams.get(at), chunk.interfaces.get(at)) else { continue };
+            let index = meta.interface & 0xf_ffff;
+            let Some(interface) = interfaces.get(index as usize) else { continue };
+            let data = chunk.bytes.get(meta.offset..meta.offset + meta.length as usize).unwrap_or_default();
+            let packet = Packet { time: meta.time, interface: index, original_length: meta.original_length, data };
+            worker.packet(stream, &Numbered { number: meta.number, clock: meta.clock, interface, packet });
+        }
+        let mut oldest_needed = Vec::new();
+        for (at, act) in &chunk.acts {
+            let Some(stream) = chunk.streams.get(*at) else { continue };
+            let needed = perform(&mut worker, stream, *act);
+            if matches!(act, Act::Mark(_)) {
+                oldest_needed.push(needed);
+            }
+        }
+        drop(chunk);
+        let results = std::mem::take(&mut worker.results);
+        if done.send(Done { results, oldest_needed, panics: worker.panics }).is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decoder::{Decoder, Emitted, Factory};
+    use crate::worker::Render;
+    use event::{Observer, Origin};
+    use packet::LinkType;
+
+    /// Gives out an event for every third packet of a host pair, and one at the end per packet that is left.
+    struct Threes {
+        stream: Arc<Stream>,
+        seen: std::collections::BTreeMap<u8, Vec<u64>>,
+    }
+
+    impl Threes {
+        fn event(&self, numbers: &[u64]) -> Event {
+            let origin = Origin {
+                observer: Arc::clone(&self.stream.observer),
+                interface: "".into(),
+                first_packet: numbers[0],
+                last_packet: numbers[numbers.len() - 1],
+            };
+            Event::new("three", Timestamp::from_nanos(numbers[0]), origin)
+        }
+    }
+
+    impl Decoder for Threes {
+        fn packet(&mut self, packet: &Numbered<'_>, out: &mut Emitted) {
+            assert!(packet.packet.data.len() < 60, "a decoder's mistake");
+            let host = packet.packet.data[15];
+            let seen = self.seen.entry(host).or_default();
+            seen.push(packet.number);
+            if seen.len() == 3 {
+                let numbers = std::mem::take(seen);
+                out.completed(self.event(&numbers));
+            }
+        }
+        fn advance(&mut self, _: Timestamp, _: &mut Emitted) {}
+        fn lost(&mut self, _: u64, _: Timestamp) {}
+        fn finish(&mut self, out: &mut Emitted) {
+            for numbers in std::mem::take(&mut self.seen).into_values().filter(|numbers| !numbers.is_empty()) {
+                out.ended(self.event(&numbers));
+            }
+        }
+        fn oldest_needed(&self) -> Option<u64> {
+            self.seen.values().flatten().min().copied()
+        }
+    }
+
+    struct Make;
+    impl Factory for Make {
+        fn decoder(&self, stream: &Arc<Stream>) -> Box<dyn Decoder> {
+            Box::new(Threes { stream: Arc::clone(stream), seen: Default::default() })
+        }
+    }
+
+    struct Plain;
+    impl Render for Plain {
+        fn render(&mut self, event: &Event, out: &mut Vec<u8>) {
+            out.extend_from_slice(format!("{}-{} ", event.origin.first_packet, event.origin.last_packet).as_bytes());
+        }
+    }
+
+    #[derive(Default)]
+    struct Collected {
+        completed: String,
+        ended: Vec<String>,
+        marks: Vec<(u64, Option<u64>)>,
+    }
+    impl Sink for Collected {
+        fn event(&mut self, _: Event, by_packet: Option<u64>, text: &[u8]) -> io::Result<()> {
+            let text = String::from_utf8_lossy(text).into_owned();
+            match by_packet {
+                Some(_) => self.completed.push_str(&text),
+                None => self.ended.push(text),
+            }
+            Ok(())
+        }
+        fn reached(&mut self, mark: u64, oldest_needed: Option<u64>) -> io::Result<()> {
+            self.marks.push((mark, oldest_needed));
+            Ok(())
+        }
+    }
+
+    /// IPv4 between 10.0.0.1 and 10.0.0.HOST.
+    fn packet(host: u8) -> Vec<u8> {
+        let mut bytes = vec![0x45, 0, 0, 20, 0, 0, 0, 0, 64, 253, 0, 0, 10, 0, 0, host, 10, 0, 0, 1];
+        bytes[2..4].copy_from_slice(&20u16.to_be_bytes());
+        bytes
+    }
+
+    fn run(workers: usize, hosts: &[u8], long: Option<usize>) -> (Collected, u64) {
+        let parts = Parts { decoders: Arc::new(Make), renderer: Arc::new(|| Box::new(Plain)) };
+        let mut pool = Pool::new(workers, &parts).unwrap();
+        let observer = Arc::new(Observer { name: "s".into(), epoch: "e".into(), is_file: false });
+        let stream = Arc::new(Stream { number: 0, observer });
+        let interfaces: Arc<[Interface]> =
+            Arc::from([Interface { name: String::new(), link_type: LinkType::RAW, snaplen: 0, filter: String::new() }]);
+        let mut sink = Collected::default();
+        for (number, host) in hosts.iter().enumerate() {
+            let mut data = packet(*host);
+            if long == Some(number) {
+                data.resize(100, 0);
+            }
+            let packet = Packet {
+                time: Timestamp::from_nanos(number as u64),
+                interface: 0,
+                original_length: data.len() as u32,
+                data: &data,
+            };
+            pool.packet(&stream, &interfaces, number as u64, &packet, &mut sink).unwrap();
+        }
+        pool.mark(&stream, 77, &mut sink).unwrap();
+        pool.finish(&stream, &mut sink).unwrap();
+        pool.flush(&mut sink).unwrap();
+        sink.ended.sort();
+        (sink, pool.panics())
+    }
+
+    #[test]
+    fn what_comes_out_is_the_same_for_any_number_of_workers() {
+        let hosts: Vec<u8> = (0..20_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let one = run(1, &hosts, None).0;
+        assert!(one.completed.len() > 10_000 && !one.ended.is_empty());
+        for workers in [2, 4, 7] {
+            let more = run(workers, &hosts, None).0;
+            assert_eq!(one.completed, more.completed, "{workers} workers");
+            assert_eq!(one.ended, more.ended, "{workers} workers");
+            assert_eq!(one.marks, more.marks, "{workers} workers");
+        }
+    }
+
+    #[test]
+    fn a_mark_tells_the_oldest_packet_still_needed() {
+        let (sink, _) = run(1, &[1, 2, 2, 2, 1, 3], None);
+        assert_eq!(sink.marks, [(77, Some(0))]);
+    }
+
+    #[test]
+    fn a_panicking_decoder_is_counted_and_the_rest_goes_on() {
+        for workers in [1, 3] {
+            let (sink, panics) = run(workers, &[1, 1, 9, 1, 1, 1], Some(2));
+            assert_eq!(panics, 1);
+            assert!(sink.completed.contains("3-5") || sink.completed.contains("0-3"), "{}", sink.completed);
+        }
+    }
+}
