@@ -99,7 +99,8 @@ impl DropPlace {
         }
     }
 
-    fn from_code(code: u16) -> Option<Self> {
+    /// From the number that stands for it in records.
+    pub fn from_code(code: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|place| *place as u16 == code)
     }
 }
@@ -120,7 +121,8 @@ impl DropReason {
         }
     }
 
-    fn from_code(code: u16) -> Option<Self> {
+    /// From the number that stands for it in records.
+    pub fn from_code(code: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| *reason as u16 == code)
     }
 }

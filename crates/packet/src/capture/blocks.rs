@@ -58,7 +58,8 @@ fn is_block(window: &[u8], big_endian: bool) -> bool {
     };
     let (Some(kind), Some(length)) = (u32_at(window, 0, order), u32_at(window, 4, order)) else { return false };
     let length = length as usize;
-    let known = matches!(kind, 1..=6 | 9 | 10 | 0xbad | 0x4000_0bad | 0x8000_0001..=0x8000_ffff | pcapng::SECTION_HEADER);
+    let known =
+        matches!(kind, 1..=6 | 9 | 10 | 0xbad | 0x4000_0bad | 0x8000_0001..=0x8000_ffff | pcapng::SECTION_HEADER);
     known
         && (12..=BLOCK_MAX).contains(&length)
         && length % 4 == 0
@@ -166,14 +167,7 @@ impl<R: Read> CaptureReader<R> {
             data_length = there.min(original_length as usize);
             self.warn(self.buffer.offset(), "a packet whose captured length is beyond the end of its block", 0);
         }
-        Look::Packet(Found {
-            time,
-            interface: index as u32,
-            original_length,
-            data_at: 8 + fixed,
-            data_length,
-            length,
-        })
+        Look::Packet(Found { time, interface: index as u32, original_length, data_at: 8 + fixed, data_length, length })
     }
 
     #[inline]

@@ -3,9 +3,9 @@
 
 use std::io::Read;
 
+use super::CaptureError;
 use super::clock::Clock;
 use super::reader::{CaptureReader, Found, Look, SCAN_BYTES};
-use super::CaptureError;
 use crate::batch::MAX_PACKET_BYTES;
 use crate::{Interface, LinkType, Timestamp};
 
@@ -154,8 +154,8 @@ impl<R: Read> CaptureReader<R> {
         }
         // A look ahead, where it costs nothing: if the next record is nonsense, this one's length may be the lie.
         let next = self.buffer.window().get(length..).and_then(|behind| classic.record(behind));
-        let suspicious = next
-            .is_some_and(|next| next.captured as usize > classic.longest || next.fraction >= 1_000_000_000);
+        let suspicious =
+            next.is_some_and(|next| next.captured as usize > classic.longest || next.fraction >= 1_000_000_000);
         if suspicious || record.captured == 0 {
             if self.is_file_header(0) {
                 return self.file_header();
@@ -198,7 +198,8 @@ impl<R: Read> CaptureReader<R> {
             let bytes = [head[at], head[at + 1], head[at + 2], head[at + 3]];
             if kind.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
         };
-        let (major, minor) = if kind.big_endian { (word(4) >> 16, word(4) & 0xffff) } else { (word(4) & 0xffff, word(4) >> 16) };
+        let (major, minor) =
+            if kind.big_endian { (word(4) >> 16, word(4) & 0xffff) } else { (word(4) & 0xffff, word(4) >> 16) };
         if self.classic.started {
             self.warn(self.buffer.offset(), "another file's header among the packets: two files in one", 0);
         }
@@ -234,9 +235,8 @@ impl<R: Read> CaptureReader<R> {
         self.buffer.fill(SCAN_BYTES)?;
         let (window, classic, last, ended) = (self.buffer.window(), &self.classic, self.last_time, self.buffer.ended());
         let last_start = window.len().min(SCAN_BYTES).saturating_sub(classic.record_header);
-        Ok((classic.record_header..=last_start).find(|at| {
-            window.get(*at..).is_some_and(|rest| classic.is_believable_run(rest, last, ended))
-        }))
+        Ok((classic.record_header..=last_start)
+            .find(|at| window.get(*at..).is_some_and(|rest| classic.is_believable_run(rest, last, ended))))
     }
 
     /// A record whose length cannot be: the packet is given out as far as the next believable record, or skipped.
@@ -244,6 +244,14 @@ impl<R: Read> CaptureReader<R> {
     fn lying_record(&mut self, record: &Record, problem: &'static str) -> Result<Look, CaptureError> {
         if self.is_file_header(0) {
             return self.file_header();
+        }
+        // Some writers mix the orders: the header in one, the records in the other.
+        let mut turned = self.classic;
+        turned.kind.big_endian = !turned.kind.big_endian;
+        if turned.is_believable_run(self.buffer.window(), self.last_time, self.buffer.ended()) {
+            self.warn(self.buffer.offset(), "from here on records are in the other byte order", 0);
+            self.classic = turned;
+            return Ok(Look::Again);
         }
         let Some(distance) = self.find_records()? else {
             return Err(self.damaged(problem));

@@ -29,6 +29,10 @@ pub mod ethertype {
     pub const PPPOE: u16 = 0x8864;
     /// Outer VLAN tag (802.1ad).
     pub const QINQ: u16 = 0x88a8;
+    /// MACsec (802.1AE).
+    pub const MACSEC: u16 = 0x88e5;
+    /// Network service header (RFC 8300).
+    pub const NSH: u16 = 0x894f;
     /// ERSPAN types I and II in GRE.
     pub const ERSPAN: u16 = 0x88be;
     /// ERSPAN type III in GRE.

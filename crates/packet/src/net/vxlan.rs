@@ -16,9 +16,9 @@ view! {
 }
 
 impl Vxlan<'_> {
-    /// Whether the flags say that a network identifier is there and the rest is as a VXLAN header has it.
+    /// Whether the flags say that a network identifier is there. Reserved fields are ignored, as RFC 7348 wants it.
     pub const fn is_valid(&self) -> bool {
-        self.head[0] & 0x08 != 0 && self.head[7] == 0
+        self.head[0] & 0x08 != 0
     }
 
     /// The network identifier.
@@ -26,7 +26,7 @@ impl Vxlan<'_> {
         be32(self.head, 4) >> 8
     }
 
-    /// What follows in the generic extension: 1 IPv4, 2 IPv6, 3 Ethernet; 0 where it is not in use.
+    /// What follows in the generic extension: 1 IPv4, 2 IPv6, 3 Ethernet; 0 where it is not in use. Counts on its port only.
     pub const fn next_protocol(&self) -> u8 {
         if self.head[0] & 0x04 != 0 { self.head[3] } else { 0 }
     }
