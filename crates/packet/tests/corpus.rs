@@ -186,3 +186,36 @@ fn broken_files_give_what_they_still_hold() {
     check("unknown_linktype", 40, 0, false);
     check("version_1_0", 40, 1, false);
 }
+
+/// Our Community IDs of a file's packets beside those of tshark, where it is installed.
+#[test]
+fn community_ids_are_those_of_tshark() {
+    let Some(corpus) = corpus() else { return };
+    let files = [
+        "icmp__packetbeat__icmp_2_pings",
+        "icmp__pcapplusplus__IcmpV6_EchoMessages",
+        "icmp__zeek__icmp6-mld-query",
+        "icmp__zeek__icmp6-mldv1",
+        "icmp__zeek__icmp6-router-solicit",
+        "icmp__zeek__icmp_dot1q",
+        "icmp__zeek__icmp-ping",
+        "icmp__tcpdump__icmpv6-ni-flags",
+        "sctp__pkts__sctp",
+        "tcp__pkts__base_usage_3_streams",
+    ];
+    for name in files {
+        let path = corpus.join(format!("files/{name}.pcap"));
+        let arguments = ["--enable-protocol", "communityid", "-T", "fields", "-e", "communityid", "-r"];
+        let Ok(output) = std::process::Command::new("tshark").args(arguments).arg(&path).output() else { return };
+        let theirs: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+        let mut reader = CaptureReader::new(File::open(&path).unwrap()).unwrap();
+        let (mut number, mut link_type) = (0, None);
+        while let Some(packet) = reader.next().unwrap() {
+            let (data, length) = (packet.data.to_vec(), packet.original_length);
+            let link = *link_type.get_or_insert_with(|| reader.interfaces()[0].link_type);
+            let ours = dissect(link, &data, length).community_id().map_or(String::new(), |id| id.to_string());
+            assert_eq!(ours, theirs[number], "{name}: packet {}", number + 1);
+            number += 1;
+        }
+    }
+}
