@@ -4,9 +4,16 @@
 
 pub mod capture_file;
 pub mod decoder;
+pub mod files;
+pub mod follow;
+pub mod live;
+pub mod log;
 pub mod order;
 pub mod pool;
 pub mod position;
 pub mod sandbox;
 pub mod shard;
+pub mod status;
+#[cfg(test)]
+mod toy;
 pub mod worker;

@@ -25,10 +25,9 @@ impl EventBatch {
         self.events.push(event);
     }
 
-    /// Adds an event whose JSON line (without line end) is written already.
-    pub fn push_written(&mut self, event: Event, json: &[u8]) {
-        self.json.extend_from_slice(json);
-        self.json.push(b'\n');
+    /// Adds an event whose JSON line, line end included, is written already.
+    pub fn push_written(&mut self, event: Event, line: &[u8]) {
+        self.json.extend_from_slice(line);
         self.ends.push(self.json.len());
         self.events.push(event);
     }

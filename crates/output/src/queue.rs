@@ -13,6 +13,8 @@ use crate::{EventBatch, Failure, Output};
 
 /// How long after the last batch an output is flushed.
 const TICK: Duration = Duration::from_millis(200);
+/// How long an output that is always busy goes without being flushed.
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
 /// Pauses between attempts grow from here to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -50,8 +52,14 @@ impl Queue {
         let counters = Arc::new(Counters::default());
         let name = output.name();
         let ending = Arc::new(AtomicBool::new(false));
-        let worker =
-            Worker { output, receiver, counters: Arc::clone(&counters), ending: Arc::clone(&ending), unflushed: None };
+        let worker = Worker {
+            output,
+            receiver,
+            counters: Arc::clone(&counters),
+            ending: Arc::clone(&ending),
+            unflushed: None,
+            last_flush: Instant::now(),
+        };
         let thread = std::thread::Builder::new().name(format!("output-{name}")).spawn(move || worker.run())?;
         Ok(Self { name, when_full, sender: Some(sender), counters, ending, thread: Some(thread) })
     }
@@ -138,6 +146,7 @@ struct Worker {
     counters: Arc<Counters>,
     ending: Arc<AtomicBool>,
     unflushed: Option<u64>,
+    last_flush: Instant,
 }
 
 impl Worker {
@@ -151,7 +160,7 @@ impl Worker {
                         return;
                     }
                     self.unflushed = Some(number);
-                    if self.receiver.is_empty() {
+                    if self.last_flush.elapsed() >= FLUSH_AFTER {
                         self.flush();
                     }
                 }
@@ -166,6 +175,7 @@ impl Worker {
 
     fn flush(&mut self) {
         let Some(number) = self.unflushed else { return };
+        self.last_flush = Instant::now();
         match self.output.flush() {
             Ok(()) => {
                 self.unflushed = None;
@@ -260,7 +270,7 @@ mod tests {
         let observer = Arc::new(event::Observer { name: "s".into(), epoch: "e".into(), is_file: false });
         let origin = event::Origin { observer, interface: "".into(), first_packet: 0, last_packet: 0 };
         let mut batch = EventBatch::new();
-        batch.push_written(event::Event::new("dns", packet::Timestamp::from_nanos(1), origin), b"{}");
+        batch.push_written(event::Event::new("dns", packet::Timestamp::from_nanos(1), origin), b"{}\n");
         Arc::new(batch)
     }
 
