@@ -1,6 +1,6 @@
-//! Payload types and codecs: the static table of RFC 3551 and what SDP says of the dynamic ones. Decodes no payload.
+//! Payload types and codecs: what SDP says of them, and what their static numbers say. Decodes no payload.
 
-use crate::protocols::sdp::Mapping;
+use crate::protocols::sdp::{Mapping, static_encoding};
 
 /// What a payload type means in a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,43 +34,13 @@ pub(crate) const fn is_unassigned(payload_type: u8) -> bool {
     matches!(payload_type, 20..=24 | 27 | 29 | 30 | 35..=95)
 }
 
-/// Encoding name and clock rate of the static payload types (RFC 3551 6).
-pub(crate) const fn of_static(payload_type: u8) -> Option<(&'static str, u32)> {
-    Some(match payload_type {
-        0 => ("PCMU", 8000),
-        3 => ("GSM", 8000),
-        4 => ("G723", 8000),
-        5 => ("DVI4", 8000),
-        6 => ("DVI4", 16000),
-        7 => ("LPC", 8000),
-        8 => ("PCMA", 8000),
-        9 => ("G722", 8000),
-        10 | 11 => ("L16", 44100),
-        12 => ("QCELP", 8000),
-        13 | 19 => ("CN", 8000),
-        14 => ("MPA", 90000),
-        15 => ("G728", 8000),
-        16 => ("DVI4", 11025),
-        17 => ("DVI4", 22050),
-        18 => ("G729", 8000),
-        25 => ("CelB", 90000),
-        26 => ("JPEG", 90000),
-        28 => ("nv", 90000),
-        31 => ("H261", 90000),
-        32 => ("MPV", 90000),
-        33 => ("MP2T", 90000),
-        34 => ("H263", 90000),
-        _ => return None,
-    })
-}
-
 impl Codec {
     /// The codec of a payload type: what was signalled, else what the number alone says.
     pub(crate) fn of(payload_type: u8, signalled: &[Mapping]) -> Option<Self> {
         let mapped = signalled.iter().rev().find(|mapping| mapping.payload_type == payload_type);
         let (name, clock_rate) = match mapped {
             Some(mapping) => (&*mapping.encoding, mapping.clock_rate),
-            None => of_static(payload_type)?,
+            None => static_encoding(payload_type)?,
         };
         let role = if name.eq_ignore_ascii_case("telephone-event") || name.eq_ignore_ascii_case("tone") {
             Role::Event

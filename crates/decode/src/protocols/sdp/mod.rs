@@ -98,6 +98,15 @@ impl Media<'_> {
         self.protocol.contains("SAVP")
     }
 
+    /// The encoding name of a payload type: as mapped, or by its static number.
+    pub(crate) fn encoding(&self, payload_type: u8) -> Option<&str> {
+        let mapped = self.mappings.iter().find(|mapping| mapping.payload_type == payload_type);
+        match mapped {
+            Some(mapping) => Some(&mapping.encoding),
+            None => static_encoding(payload_type).map(|(name, _)| name),
+        }
+    }
+
     /// Port of RTCP, as far as the description goes.
     pub(crate) fn rtcp_port(&self) -> u16 {
         match self.rtcp {
@@ -185,6 +194,36 @@ struct Session {
     address: Option<IpAddr>,
     flow: Flow,
     rtcp_mux: bool,
+}
+
+/// Encoding name and clock rate of the static payload types (RFC 3551 6).
+pub(crate) const fn static_encoding(payload_type: u8) -> Option<(&'static str, u32)> {
+    Some(match payload_type {
+        0 => ("PCMU", 8000),
+        3 => ("GSM", 8000),
+        4 => ("G723", 8000),
+        5 => ("DVI4", 8000),
+        6 => ("DVI4", 16000),
+        7 => ("LPC", 8000),
+        8 => ("PCMA", 8000),
+        9 => ("G722", 8000),
+        10 | 11 => ("L16", 44100),
+        12 => ("QCELP", 8000),
+        13 | 19 => ("CN", 8000),
+        14 => ("MPA", 90000),
+        15 => ("G728", 8000),
+        16 => ("DVI4", 11025),
+        17 => ("DVI4", 22050),
+        18 => ("G729", 8000),
+        25 => ("CelB", 90000),
+        26 => ("JPEG", 90000),
+        28 => ("nv", 90000),
+        31 => ("H261", 90000),
+        32 => ("MPV", 90000),
+        33 => ("MP2T", 90000),
+        34 => ("H263", 90000),
+        _ => return None,
+    })
 }
 
 fn owner(value: &str) -> Option<Owner<'_>> {

@@ -1,0 +1,198 @@
+//! The streams of one flow: finds the stream of each packet, closes intervals and ends what fell silent. Knows no engine:
+//! what becomes an event is handed out as a value.
+
+use std::sync::Arc;
+
+use packet::Timestamp;
+
+use super::header::Header;
+use super::reports::RoundTrips;
+use super::rtcp;
+use super::stream::{Arrival, Stream, Summary};
+use crate::protocols::sdp::Mapping;
+
+/// How many streams of one flow are kept at a time.
+const STREAMS_MAX: usize = 32;
+
+/// What signalling said of the packets that go one way.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Announced {
+    /// The call.
+    pub(crate) call_id: Box<str>,
+    /// The protocol that announced it.
+    pub(crate) protocol: &'static str,
+    /// Payload types.
+    pub(crate) mappings: Vec<Mapping>,
+    /// The first payload type in the order of preference.
+    pub(crate) preferred: Option<u8>,
+    /// Whether it is encrypted.
+    pub(crate) secure: bool,
+}
+
+/// Something to make an event of.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A stretch of a stream.
+    Stretch {
+        /// Which way it goes.
+        up: bool,
+        /// Its source.
+        ssrc: u32,
+        /// The source before it.
+        previous: Option<u32>,
+        /// What is to be said.
+        summary: Box<Summary>,
+    },
+    /// The packet at hand is RTCP.
+    Compound,
+}
+
+#[derive(Debug)]
+struct Held {
+    up: bool,
+    previous: Option<u32>,
+    stream: Stream,
+}
+
+/// The media of one flow.
+#[derive(Debug, Default)]
+pub(crate) struct Media {
+    /// What was said of the packets that go up (0) and down (1).
+    announced: [Option<Arc<Announced>>; 2],
+    held: Vec<Held>,
+    latest: usize,
+    /// Round trips out of RTCP.
+    pub(crate) trips: RoundTrips,
+    /// Packets that are neither RTP nor RTCP.
+    pub(crate) foreign: u64,
+    /// Streams given up because there were too many.
+    pub(crate) evicted: u64,
+}
+
+impl Media {
+    /// Signalling said what the packets that go `up` (or down) are.
+    pub(crate) fn announce(&mut self, up: bool, announced: Arc<Announced>) {
+        let place = &mut self.announced[usize::from(!up)];
+        if place.as_ref() != Some(&announced) {
+            *place = Some(announced);
+            for held in &mut self.held {
+                held.stream.forget_codec();
+            }
+        }
+    }
+
+    /// What was said of packets that go `up`, or else of those that come back: the ends of a call agree on payload types.
+    pub(crate) fn announced(&self, up: bool) -> Option<&Arc<Announced>> {
+        let [upward, downward] = &self.announced;
+        if up { upward.as_ref().or(downward.as_ref()) } else { downward.as_ref().or(upward.as_ref()) }
+    }
+
+    /// Whether anything was announced.
+    pub(crate) fn is_announced(&self) -> bool {
+        self.announced.iter().any(Option::is_some)
+    }
+
+    /// Takes in a packet. What it completes goes to `found`.
+    #[inline]
+    pub(crate) fn packet(
+        &mut self,
+        up: bool,
+        wire: usize,
+        arrival: &Arrival<'_>,
+        interval_ns: u64,
+        found: &mut Vec<Found>,
+    ) {
+        if Header::may_be_rtcp(arrival.bytes) && rtcp::recognise(arrival.bytes, wire) {
+            found.push(Found::Compound);
+            return;
+        }
+        let Ok(header) = Header::parse(arrival.bytes, wire) else {
+            self.foreign += 1;
+            return;
+        };
+        let place = match self.held.get(self.latest) {
+            Some(held) if held.stream.ssrc == header.ssrc && held.up == up => Some(self.latest),
+            _ => self.held.iter().position(|held| held.stream.ssrc == header.ssrc && held.up == up),
+        };
+        let place = place.unwrap_or_else(|| self.begin(up, &header, arrival, found));
+        self.latest = place;
+        let [upward, downward] = &self.announced;
+        let announced = if up { upward.as_ref().or(downward.as_ref()) } else { downward.as_ref().or(upward.as_ref()) };
+        let signalled = announced.map_or(&[][..], |announced| &announced.mappings);
+        let Some(held) = self.held.get_mut(place) else { return };
+        if interval_ns > 0 && arrival.time.since(held.stream.interval_start()) >= interval_ns {
+            close(held, arrival.time, interval_ns, found);
+        }
+        if held.stream.interval_is_empty() {
+            held.stream.open_interval(arrival.number);
+        }
+        held.stream.receive(&header, arrival, signalled);
+    }
+
+    #[cold]
+    fn begin(&mut self, up: bool, header: &Header, arrival: &Arrival<'_>, found: &mut Vec<Found>) -> usize {
+        if self.held.len() >= STREAMS_MAX {
+            let oldest =
+                self.held.iter().enumerate().min_by_key(|(_, held)| held.stream.last_time()).map_or(0, |(at, _)| at);
+            self.evicted += 1;
+            end(self.held.swap_remove(oldest), found);
+        }
+        let before = self.held.iter().filter(|held| held.up == up).max_by_key(|held| held.stream.last_time());
+        let previous = before.map(|held| held.stream.ssrc);
+        self.held.push(Held { up, previous, stream: Stream::new(header, arrival.time, arrival.number) });
+        self.held.len() - 1
+    }
+
+    /// Time went on: intervals that are over are closed, streams silent for `timeout_ns` are ended.
+    pub(crate) fn tick(&mut self, now: Timestamp, interval_ns: u64, timeout_ns: u64, found: &mut Vec<Found>) {
+        let mut at = 0;
+        while let Some(held) = self.held.get_mut(at) {
+            if now.since(held.stream.last_time()) >= timeout_ns {
+                end(self.held.swap_remove(at), found);
+                continue;
+            }
+            if interval_ns > 0
+                && now.since(held.stream.interval_start()) >= interval_ns
+                && !held.stream.interval_is_empty()
+            {
+                close(held, now, interval_ns, found);
+            }
+            at += 1;
+        }
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn finish(&mut self, found: &mut Vec<Found>) {
+        for held in self.held.drain(..) {
+            end(held, found);
+        }
+    }
+}
+
+/// Intervals begin a whole number of intervals after the stream did.
+fn close(held: &mut Held, now: Timestamp, interval_ns: u64, found: &mut Vec<Found>) {
+    let began = held.stream.interval_start();
+    let start = began.plus_nanos(now.since(began) / interval_ns * interval_ns);
+    let was_empty = held.stream.interval_is_empty();
+    let summary = held.stream.close_interval(start);
+    if !was_empty {
+        found.push(Found::Stretch {
+            up: held.up,
+            ssrc: held.stream.ssrc,
+            previous: held.previous,
+            summary: Box::new(summary),
+        });
+    }
+}
+
+fn end(mut held: Held, found: &mut Vec<Found>) {
+    let (last, whole) = held.stream.finish();
+    for summary in last.into_iter().chain([whole]) {
+        found.push(Found::Stretch {
+            up: held.up,
+            ssrc: held.stream.ssrc,
+            previous: held.previous,
+            summary: Box::new(summary),
+        });
+    }
+}
