@@ -11,6 +11,7 @@ pub mod log;
 pub mod order;
 pub mod pool;
 pub mod position;
+pub mod processors;
 pub mod sandbox;
 pub mod shard;
 pub mod status;

@@ -12,7 +12,7 @@ use packet::{Interface, Packet, Timestamp};
 
 use crate::decoder::{Numbered, Stream};
 use crate::shard;
-use crate::worker::{Parts, Results, Worker};
+use crate::worker::{Parts, Produced, Results, Worker};
 
 /// A chunk is handed over when it holds this many packets ...
 const CHUNK_PACKETS: usize = 2048;
@@ -50,7 +50,7 @@ pub struct Pool {
 
 enum Kind {
     Inline { worker: Box<Worker>, since: u32 },
-    Threads(Threads),
+    Threads(Box<Threads>),
 }
 
 struct Threads {
@@ -115,7 +115,7 @@ impl Pool {
         let kind = if workers == 1 {
             Kind::Inline { worker: Box::new(Worker::new(parts.clone())), since: 0 }
         } else {
-            Kind::Threads(Threads::start(workers, parts)?)
+            Kind::Threads(Box::new(Threads::start(workers, parts)?))
         };
         Ok(Self { kind, clocks: Vec::new() })
     }
@@ -382,18 +382,13 @@ impl Threads {
             }
         }
         order.sort_unstable();
-        let mut events: Vec<Vec<Option<(Event, Option<u64>)>>> = Vec::with_capacity(all.len());
-        let mut ranges: Vec<Vec<std::ops::Range<usize>>> = Vec::with_capacity(all.len());
-        for done in &mut all {
-            ranges.push(done.results.produced.iter().map(|produced| produced.text.clone()).collect());
-            events.push(done.results.produced.drain(..).map(|p| Some((p.event, p.by_packet))).collect());
-        }
+        let mut produced: Vec<Vec<Option<Produced>>> =
+            all.iter_mut().map(|done| done.results.produced.drain(..).map(Some).collect()).collect();
         for (_, _, worker, index) in order {
-            let event = events.get_mut(worker).and_then(|events| events.get_mut(index)).and_then(Option::take);
-            let range = ranges.get(worker).and_then(|ranges| ranges.get(index)).cloned().unwrap_or_default();
-            let text = all.get(worker).and_then(|done| done.results.text.get(range)).unwrap_or_default();
-            if let Some((event, by_packet)) = event {
-                sink.event(event, by_packet, text)?;
+            let taken = produced.get_mut(worker).and_then(|list| list.get_mut(index)).and_then(Option::take);
+            if let (Some(taken), Some(done)) = (taken, all.get(worker)) {
+                let text = done.results.text.get(taken.text).unwrap_or_default();
+                sink.event(taken.event, taken.by_packet, text)?;
             }
         }
         let marks = chunk.acts.iter().filter_map(|(_, act)| if let Act::Mark(mark) = act { Some(*mark) } else { None });

@@ -180,6 +180,33 @@ impl Event {
         self.fields.retain(|(set, _)| !std::ptr::eq(*set, field));
     }
 
+    /// Takes away the fields, and the members of objects whose keys come from packets, whose path `keep` refuses.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        let text = &self.text;
+        let mut path = String::new();
+        self.fields.retain_mut(|(field, value)| {
+            if !keep(field.path) {
+                return false;
+            }
+            if let Value::Object(members) = value {
+                members.retain(|(key, _)| {
+                    path.clear();
+                    path.push_str(field.path);
+                    path.push('.');
+                    path.push_str(match key {
+                        Key::Static(key) => key,
+                        Key::Text(span) => {
+                            let start = span.start as usize;
+                            text.get(start..start + span.length as usize).unwrap_or_default()
+                        }
+                    });
+                    keep(&path)
+                });
+            }
+            true
+        });
+    }
+
     /// All fields in the order they were set.
     pub fn fields(&self) -> &[(&'static Field, Value)] {
         &self.fields
