@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 pub mod capture_file;
+pub mod correlation;
 pub mod decoder;
+pub mod engine;
 pub mod files;
 pub mod follow;
 pub mod live;
@@ -12,9 +14,27 @@ pub mod order;
 pub mod pool;
 pub mod position;
 pub mod processors;
+mod render;
 pub mod sandbox;
+mod settings;
 pub mod shard;
 pub mod status;
 #[cfg(test)]
 mod toy;
 pub mod worker;
+
+use std::sync::{Arc, OnceLock};
+
+use event::Schema;
+pub use settings::{Sandbox, Settings};
+
+/// The fields of all decoders. A process has one schema: its order of fields is fixed once.
+pub fn schema() -> &'static Schema {
+    static SCHEMA: OnceLock<Schema> = OnceLock::new();
+    SCHEMA.get_or_init(engine::schema)
+}
+
+/// Makes renderers that write JSON lines after tags and processors, one per worker.
+pub fn json_renderer(settings: &Settings) -> Arc<dyn Fn() -> Box<dyn worker::Render> + Send + Sync> {
+    render::json_renderer(settings, schema())
+}

@@ -33,9 +33,6 @@ pub(crate) enum NoHeader {
     /// Header, contributors or extension reach beyond the packet.
     #[error("the RTP header reaches beyond the packet")]
     Cut,
-    /// More padding than there is packet, or none although the bit is set.
-    #[error("the RTP padding is longer than the packet")]
-    Padding,
 }
 
 impl From<Cut> for NoHeader {
@@ -61,10 +58,8 @@ impl Header {
         let mut payload_length = wire_length.checked_sub(payload_at).ok_or(NoHeader::Cut)?;
         if first & 0x20 != 0 && bytes.len() >= wire_length {
             let padding = usize::from(bytes.get(wire_length - 1).copied().unwrap_or(0));
-            if padding == 0 {
-                return Err(NoHeader::Padding);
-            }
-            payload_length = payload_length.checked_sub(padding).ok_or(NoHeader::Padding)?;
+            // Where it does not fit it is encrypted (SRTP), like the rest of the payload.
+            payload_length = payload_length.checked_sub(padding).unwrap_or(payload_length);
         }
         Ok(Self {
             marker: second & 0x80 != 0,
@@ -122,7 +117,7 @@ mod tests {
         assert_eq!(Header::parse(&[0x40; 20], 20), Err(NoHeader::Version));
         assert_eq!(Header::parse(&[0x80; 11], 11), Err(NoHeader::Cut));
         assert_eq!(Header::parse(&[0x8f; 20], 20), Err(NoHeader::Cut));
-        assert_eq!(Header::parse(&[0xa0; 20], 20), Err(NoHeader::Padding));
+        assert_eq!(Header::parse(&[0xa0; 20], 20).map(|header| header.payload_length), Ok(8));
     }
 
     proptest! {

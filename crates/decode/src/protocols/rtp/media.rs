@@ -6,6 +6,7 @@ use std::sync::Arc;
 use packet::Timestamp;
 
 use super::header::Header;
+use super::payload;
 use super::reports::RoundTrips;
 use super::rtcp;
 use super::stream::{Arrival, Stream, Summary};
@@ -114,7 +115,14 @@ impl Media {
             Some(held) if held.stream.ssrc == header.ssrc && held.up == up => Some(self.latest),
             _ => self.held.iter().position(|held| held.stream.ssrc == header.ssrc && held.up == up),
         };
-        let place = place.unwrap_or_else(|| self.begin(up, &header, arrival, found));
+        let place = match place {
+            Some(place) => place,
+            None if self.may_begin(up, &header) => self.begin(up, &header, arrival, found),
+            None => {
+                self.foreign += 1;
+                return;
+            }
+        };
         self.latest = place;
         let [upward, downward] = &self.announced;
         let announced = if up { upward.as_ref().or(downward.as_ref()) } else { downward.as_ref().or(upward.as_ref()) };
@@ -129,13 +137,25 @@ impl Media {
         held.stream.receive(&header, arrival, signalled);
     }
 
+    /// Numbers that no codec has are RTCP that cannot be read (RFC 5761 4), unless somebody announced them.
+    fn may_begin(&self, up: bool, header: &Header) -> bool {
+        let announced = |announced: &Arc<Announced>| {
+            announced.mappings.iter().any(|mapping| mapping.payload_type == header.payload_type)
+        };
+        !payload::is_unassigned(header.payload_type) || self.announced(up).is_some_and(announced)
+    }
+
     #[cold]
     fn begin(&mut self, up: bool, header: &Header, arrival: &Arrival<'_>, found: &mut Vec<Found>) -> usize {
         if self.held.len() >= STREAMS_MAX {
             let oldest =
                 self.held.iter().enumerate().min_by_key(|(_, held)| held.stream.last_time()).map_or(0, |(at, _)| at);
             self.evicted += 1;
-            end(self.held.swap_remove(oldest), found);
+            let held = self.held.swap_remove(oldest);
+            // One packet of a source among very many is damage rather than a stream.
+            if held.stream.packets() > 1 {
+                end(held, found);
+            }
         }
         let before = self.held.iter().filter(|held| held.up == up).max_by_key(|held| held.stream.last_time());
         let previous = before.map(|held| held.stream.ssrc);

@@ -7,9 +7,11 @@ use super::{payload, rtcp};
 /// How many packets of a source in a row have to agree, after its first.
 const STEPS: u8 = 2;
 /// How many sources are followed until one of them is found to be one.
-const CANDIDATES: usize = 4;
-/// How many packets may pass without a decision.
-const PATIENCE: u16 = 24;
+const CANDIDATES: usize = 8;
+/// How many packets may pass without a decision: connectivity checks come in dozens before the first media.
+const PATIENCE: u16 = 400;
+/// How many packets that are neither media nor what goes with them may pass.
+const FOREIGN_MAX: u16 = 24;
 /// How far numbers may go ahead from one packet to the next while nothing is certain.
 const STEP_MAX: u16 = 50;
 /// The same for timestamps: some seconds of any clock.
@@ -41,6 +43,7 @@ struct Candidate {
 pub(crate) struct Recogniser {
     candidates: Vec<Candidate>,
     packets: u16,
+    foreign: u16,
 }
 
 impl Recogniser {
@@ -52,30 +55,30 @@ impl Recogniser {
         }
         match bytes.first() {
             // STUN, ZRTP, DTLS and TURN channels come before and between the packets of one flow (RFC 7983).
-            Some(0..=3 | 16..=79) | None => return self.undecided(),
+            Some(0..=3 | 16..=79) | None => return Verdict::Undecided,
             Some(128..=191) => {}
-            Some(_) => return Verdict::Other,
+            Some(_) => return self.foreign(),
         }
         if Header::may_be_rtcp(bytes) && rtcp::recognise(bytes, wire_length) {
             return Verdict::Media;
         }
-        let Ok(header) = Header::parse(bytes, wire_length) else { return Verdict::Other };
+        let Ok(header) = Header::parse(bytes, wire_length) else { return self.foreign() };
         if payload::is_unassigned(header.payload_type) {
-            return self.undecided();
+            return Verdict::Undecided; // perhaps encrypted RTCP
         }
         let known = self.candidates.iter_mut().find(|known| known.ssrc == header.ssrc && known.up == up);
         let Some(known) = known else {
             if self.candidates.len() >= CANDIDATES {
-                return Verdict::Other;
+                return self.foreign();
             }
             let Header { ssrc, sequence, timestamp, payload_type, .. } = header;
             self.candidates.push(Candidate { up, ssrc, sequence, timestamp, payload_type, steps: 0 });
-            return self.undecided();
+            return Verdict::Undecided;
         };
         let step = header.sequence.wrapping_sub(known.sequence);
         let ticks = header.timestamp.wrapping_sub(known.timestamp);
         if step == 0 && ticks == 0 {
-            return self.undecided(); // a copy
+            return Verdict::Undecided; // a copy
         }
         // Out of order, or further than that: neither for nor against.
         if (1..=STEP_MAX).contains(&step) {
@@ -85,12 +88,13 @@ impl Recogniser {
             known.timestamp = header.timestamp;
             known.payload_type = header.payload_type;
         }
-        if known.steps >= STEPS { Verdict::Media } else { self.undecided() }
+        if known.steps >= STEPS { Verdict::Media } else { Verdict::Undecided }
     }
 
-    /// Nothing certain: patience is shorter while nothing at all looks like RTP.
-    fn undecided(&self) -> Verdict {
-        if self.candidates.is_empty() && self.packets >= PATIENCE { Verdict::Other } else { Verdict::Undecided }
+    /// Something of another kind: a few of them may stand between media.
+    fn foreign(&mut self) -> Verdict {
+        self.foreign += 1;
+        if self.foreign > FOREIGN_MAX { Verdict::Other } else { Verdict::Undecided }
     }
 }
 
@@ -130,9 +134,11 @@ mod tests {
     #[test]
     fn random_bytes_are_something_else() {
         let packets: Vec<Vec<u8>> =
-            (0..6u32).map(|n| packet(n as u16 * 9999, n.wrapping_mul(0x9e37_79b9), n * 77, 96)).collect();
-        assert_eq!(verdicts(&packets)[4], Verdict::Other);
-        assert_eq!(verdicts(&[b"GET / HTTP/1.1".to_vec()]), [Verdict::Undecided]);
-        assert_eq!(verdicts(&[b"SIP/2.0 200 OK".to_vec()]), [Verdict::Other]);
+            (0..40u32).map(|n| packet(n as u16 * 9999, n.wrapping_mul(0x9e37_79b9), n * 77, 96)).collect();
+        assert_eq!(verdicts(&packets).last(), Some(&Verdict::Other));
+        let text = vec![b"SIP/2.0 200 OK".to_vec(); 24];
+        assert_eq!(verdicts(&text).last(), Some(&Verdict::Undecided));
+        let text = vec![b"key: value".to_vec(); 25];
+        assert_eq!(verdicts(&text).last(), Some(&Verdict::Other));
     }
 }

@@ -203,9 +203,9 @@ impl Stream {
         self.interval_counts.packets == 0
     }
 
-    /// Whether anything was counted at all.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.interval_counts.packets + self.counts.packets == 0
+    /// Packets so far.
+    pub(crate) const fn packets(&self) -> u64 {
+        self.interval_counts.packets + self.counts.packets
     }
 
     /// What signalling says has changed: codecs are looked up anew.
@@ -222,17 +222,13 @@ impl Stream {
         let is_media = role.is_none_or(|role| role == Role::Media);
         let had_media = self.media_codec.as_ref().is_some_and(|codec| codec.role == Role::Media);
         // An unknown number beside a known codec (an event that nobody announced) does not rename the stream.
-        if self.media_codec.is_none() && (role.is_some() || self.counts_are_zero())
+        if self.media_codec.is_none() && (role.is_some() || self.packets() == 0)
             || is_media && role.is_some()
             || is_media && !had_media
         {
             self.media_type = payload_type;
             self.media_codec.clone_from(&self.codec);
         }
-    }
-
-    const fn counts_are_zero(&self) -> bool {
-        self.is_empty()
     }
 
     /// Takes in a packet whose header was read.
