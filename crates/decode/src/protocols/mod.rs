@@ -1,0 +1,9 @@
+//! The protocols. One line each: the fixtures, the fuzz target, the reference and the engine iterate over this list.
+
+pub mod dns;
+pub mod icmp;
+
+pub use crate::decoder::Protocol;
+
+/// Every protocol, in the order in which they are asked whether they recognise a flow.
+pub static ALL: &[&Protocol] = &[&icmp::PROTOCOL, &dns::PROTOCOL];
