@@ -4,7 +4,6 @@ use event::{Event, Value, common};
 use packet::Timestamp;
 
 use super::fields;
-use super::fields::rtcp;
 use super::reports::RoundTrips;
 use super::rtcp::{Compound, Report, Rtcp, VoipMetrics};
 use super::stream::Summary;
@@ -158,39 +157,39 @@ pub(crate) fn write_compound(event: &mut Event, compound: &Compound<'_>, around:
         match packet {
             Rtcp::Sender { ssrc, info, reports: blocks } => {
                 trips.sent(*ssrc, info.ntp, around.time);
-                event.put(&rtcp::SENDER_PACKETS, info.packets);
-                event.put(&rtcp::SENDER_BYTES, info.bytes);
-                event.put(&rtcp::SENDER_RTP_TIMESTAMP, info.rtp_timestamp);
+                event.put(&fields::RTCP_SENDER_PACKETS, info.packets);
+                event.put(&fields::RTCP_SENDER_BYTES, info.bytes);
+                event.put(&fields::RTCP_SENDER_RTP_TIMESTAMP, info.rtp_timestamp);
                 if let Some(time) = from_ntp(info.ntp) {
-                    event.put(&rtcp::SENDER_TIME, time);
+                    event.put(&fields::RTCP_SENDER_TIME, time);
                 }
                 reports.extend(blocks);
             }
             Rtcp::Receiver { reports: blocks, .. } => reports.extend(blocks),
             Rtcp::Description(names) => {
                 if let Some((_, name)) = names.first() {
-                    event.put_bytes(&rtcp::CNAME, name);
+                    event.put_bytes(&fields::RTCP_CNAME, name);
                 }
             }
             Rtcp::Bye { sources, reason } => {
                 let sources: Vec<Value> = sources.iter().map(|source| ssrc(event, *source)).collect();
-                event.put(&rtcp::BYE, sources);
+                event.put(&fields::RTCP_BYE, sources);
                 if !reason.is_empty() {
-                    event.put_bytes(&rtcp::BYE_REASON, reason);
+                    event.put_bytes(&fields::RTCP_BYE_REASON, reason);
                 }
             }
-            Rtcp::Application { name, .. } => event.put_bytes(&rtcp::APP_NAME, name),
+            Rtcp::Application { name, .. } => event.put_bytes(&fields::RTCP_APP_NAME, name),
             Rtcp::Extended { voip: blocks, .. } => voip.extend(blocks),
             Rtcp::Other { .. } => {}
         }
     }
     if let Some(sender) = sender {
         let value = ssrc(event, sender);
-        event.put(&rtcp::SSRC, value);
+        event.put(&fields::RTCP_SSRC, value);
     }
-    event.put(&rtcp::PACKETS, Value::list(kinds));
+    event.put(&fields::RTCP_PACKETS, Value::list(kinds));
     if around.encrypted {
-        event.put(&rtcp::ENCRYPTED, true);
+        event.put(&fields::RTCP_ENCRYPTED, true);
     }
     let mut end_to_end = None;
     let blocks: Vec<Value> = reports
@@ -202,20 +201,20 @@ pub(crate) fn write_compound(event: &mut Event, compound: &Compound<'_>, around:
         })
         .collect();
     if !blocks.is_empty() {
-        event.put(&rtcp::REPORTS, blocks);
+        event.put(&fields::RTCP_REPORTS, blocks);
     }
     if let Some(trip_ms) = end_to_end {
-        event.put(&rtcp::ROUND_TRIP_MS, rounded(trip_ms));
+        event.put(&fields::RTCP_ROUND_TRIP_MS, rounded(trip_ms));
     }
     let voip: Vec<Value> = voip.into_iter().map(|block| metrics(event, block)).collect();
     if !voip.is_empty() {
-        event.put(&rtcp::VOIP, voip);
+        event.put(&fields::RTCP_VOIP, voip);
     }
     if let Some(at) = compound.broken_at.filter(|_| !around.encrypted) {
         event.anomaly("rtcp.broken_compound", at as u64);
     }
     if let Some(call_id) = around.call_id {
-        event.put_text(&rtcp::CALL_ID, call_id);
+        event.put_text(&fields::RTCP_CALL_ID, call_id);
     }
     event.put(&common::STATUS, "OK");
     stretch(event, around.time, around.time);

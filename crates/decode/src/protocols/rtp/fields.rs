@@ -1,7 +1,7 @@
-//! The fields of RTP events. Nothing of the payload is among them.
+//! The fields of RTP and RTCP events. Nothing of the payload is among them.
 
 event::fields! {
-    /// Fields of `rtp` events.
+    /// Fields of `rtp` and `rtcp` events.
     pub static TABLE;
     SSRC: Keyword = "rtp.ssrc", "Synchronisation source, as 0x and eight hexadecimal digits.";
     PREVIOUS_SSRC: Keyword = "rtp.previous_ssrc", "The source that sent on the same addresses and ports before this one.";
@@ -35,47 +35,39 @@ event::fields! {
     DTMF: Keyword = "rtp.dtmf", "Keys pressed (RFC 4733), each shown as x unless send_dtmf is set.";
     CALL_ID: Keyword = "rtp.call_id", "The call whose signalling announced the stream: its sip.call_id, or the connection of another protocol.";
     SIGNALLED_BY: Keyword = "rtp.signalled_by", "The protocol that announced the stream; absent if it was recognised by its content.";
-}
-
-/// The fields of RTCP events.
-pub mod rtcp {
-    event::fields! {
-        /// Fields of `rtcp` events.
-        pub static TABLE;
-        SSRC: Keyword = "rtcp.ssrc", "Who sent the compound, as 0x and eight hexadecimal digits.";
-        PACKETS: Keyword = "rtcp.packets", "What the compound holds: sr, rr, sdes, bye, app, xr, rtpfb, psfb or a number.";
-        CNAME: Keyword = "rtcp.cname", "Canonical name of the sender.";
-        SENDER_PACKETS: Long = "rtcp.sender.packets", "Packets it sent, by its sender report.";
-        SENDER_BYTES: Long = "rtcp.sender.bytes", "Payload bytes it sent.";
-        SENDER_RTP_TIMESTAMP: Long = "rtcp.sender.rtp_timestamp", "RTP time of the sender report.";
-        SENDER_TIME: Time = "rtcp.sender.time", "NTP time of the sender report.";
-        REPORTS: Objects = "rtcp.reports", "What it says of the streams it receives: the far end's view.";
-        REPORT_SSRC: Keyword = "rtcp.reports.ssrc", "The stream.";
-        REPORT_LOSS_PERCENT: Double = "rtcp.reports.loss_percent", "Lost since the report before.";
-        REPORT_LOST: Long = "rtcp.reports.lost", "Lost since the beginning; negative with duplicates.";
-        REPORT_HIGHEST: Long = "rtcp.reports.highest", "Extended highest sequence number received.";
-        REPORT_JITTER: Long = "rtcp.reports.jitter", "Interarrival jitter in ticks of the codec's clock.";
-        REPORT_JITTER_MS: Double = "rtcp.reports.jitter_ms", "The same in milliseconds, where the clock is known.";
-        REPORT_ROUND_TRIP_MS: Double = "rtcp.reports.round_trip_ms", "From the place of capture to the sender of this compound and back.";
-        ROUND_TRIP_MS: Double = "rtcp.round_trip_ms", "From end to end and back: the round trips to both sides added.";
-        VOIP: Objects = "rtcp.voip", "VoIP metrics (RFC 3611).";
-        VOIP_SSRC: Keyword = "rtcp.voip.ssrc", "The stream.";
-        VOIP_LOSS: Double = "rtcp.voip.loss_percent", "Lost by the network.";
-        VOIP_DISCARD: Double = "rtcp.voip.discard_percent", "Discarded by the jitter buffer.";
-        VOIP_BURST_DENSITY: Double = "rtcp.voip.burst_density_percent", "Lost or discarded within bursts.";
-        VOIP_GAP_DENSITY: Double = "rtcp.voip.gap_density_percent", "Lost or discarded within gaps.";
-        VOIP_BURST_MS: Long = "rtcp.voip.burst_duration_ms", "Mean length of bursts.";
-        VOIP_GAP_MS: Long = "rtcp.voip.gap_duration_ms", "Mean length of gaps.";
-        VOIP_ROUND_TRIP_MS: Long = "rtcp.voip.round_trip_ms", "Round trip between the ends.";
-        VOIP_END_SYSTEM_MS: Long = "rtcp.voip.end_system_ms", "Delay within the end system.";
-        VOIP_BUFFER_MS: Long = "rtcp.voip.jitter_buffer_ms", "Nominal delay of the jitter buffer.";
-        VOIP_R_FACTOR: Long = "rtcp.voip.r_factor", "R-factor.";
-        VOIP_MOS_LQ: Double = "rtcp.voip.mos_lq", "Mean opinion score of listening.";
-        VOIP_MOS_CQ: Double = "rtcp.voip.mos_cq", "Mean opinion score of a conversation.";
-        BYE: Keyword = "rtcp.bye.ssrc", "Who says goodbye.";
-        BYE_REASON: Keyword = "rtcp.bye.reason", "Why.";
-        APP_NAME: Keyword = "rtcp.app.name", "Name of an application-defined packet.";
-        ENCRYPTED: Boolean = "rtcp.encrypted", "Whether the reports are encrypted (SRTCP) and only the head could be read.";
-        CALL_ID: Keyword = "rtcp.call_id", "The call whose signalling announced it.";
-    }
+    RTCP_SSRC: Keyword = "rtcp.ssrc", "Who sent the compound, as 0x and eight hexadecimal digits.";
+    RTCP_PACKETS: Keyword = "rtcp.packets", "What the compound holds: sr, rr, sdes, bye, app, xr, rtpfb, psfb or a number.";
+    RTCP_CNAME: Keyword = "rtcp.cname", "Canonical name of the sender.";
+    RTCP_SENDER_PACKETS: Long = "rtcp.sender.packets", "Packets it sent, by its sender report.";
+    RTCP_SENDER_BYTES: Long = "rtcp.sender.bytes", "Payload bytes it sent.";
+    RTCP_SENDER_RTP_TIMESTAMP: Long = "rtcp.sender.rtp_timestamp", "RTP time of the sender report.";
+    RTCP_SENDER_TIME: Time = "rtcp.sender.time", "NTP time of the sender report.";
+    RTCP_REPORTS: Objects = "rtcp.reports", "What it says of the streams it receives: the far end's view.";
+    RTCP_REPORT_SSRC: Keyword = "rtcp.reports.ssrc", "The stream.";
+    RTCP_REPORT_LOSS_PERCENT: Double = "rtcp.reports.loss_percent", "Lost since the report before.";
+    RTCP_REPORT_LOST: Long = "rtcp.reports.lost", "Lost since the beginning; negative with duplicates.";
+    RTCP_REPORT_HIGHEST: Long = "rtcp.reports.highest", "Extended highest sequence number received.";
+    RTCP_REPORT_JITTER: Long = "rtcp.reports.jitter", "Interarrival jitter in ticks of the codec's clock.";
+    RTCP_REPORT_JITTER_MS: Double = "rtcp.reports.jitter_ms", "The same in milliseconds, where the clock is known.";
+    RTCP_REPORT_ROUND_TRIP_MS: Double = "rtcp.reports.round_trip_ms", "From the place of capture to the sender of this compound and back.";
+    RTCP_ROUND_TRIP_MS: Double = "rtcp.round_trip_ms", "From end to end and back: the round trips to both sides added.";
+    RTCP_VOIP: Objects = "rtcp.voip", "VoIP metrics (RFC 3611).";
+    RTCP_VOIP_SSRC: Keyword = "rtcp.voip.ssrc", "The stream.";
+    RTCP_VOIP_LOSS: Double = "rtcp.voip.loss_percent", "Lost by the network.";
+    RTCP_VOIP_DISCARD: Double = "rtcp.voip.discard_percent", "Discarded by the jitter buffer.";
+    RTCP_VOIP_BURST_DENSITY: Double = "rtcp.voip.burst_density_percent", "Lost or discarded within bursts.";
+    RTCP_VOIP_GAP_DENSITY: Double = "rtcp.voip.gap_density_percent", "Lost or discarded within gaps.";
+    RTCP_VOIP_BURST_MS: Long = "rtcp.voip.burst_duration_ms", "Mean length of bursts.";
+    RTCP_VOIP_GAP_MS: Long = "rtcp.voip.gap_duration_ms", "Mean length of gaps.";
+    RTCP_VOIP_ROUND_TRIP_MS: Long = "rtcp.voip.round_trip_ms", "Round trip between the ends.";
+    RTCP_VOIP_END_SYSTEM_MS: Long = "rtcp.voip.end_system_ms", "Delay within the end system.";
+    RTCP_VOIP_BUFFER_MS: Long = "rtcp.voip.jitter_buffer_ms", "Nominal delay of the jitter buffer.";
+    RTCP_VOIP_R_FACTOR: Long = "rtcp.voip.r_factor", "R-factor.";
+    RTCP_VOIP_MOS_LQ: Double = "rtcp.voip.mos_lq", "Mean opinion score of listening.";
+    RTCP_VOIP_MOS_CQ: Double = "rtcp.voip.mos_cq", "Mean opinion score of a conversation.";
+    RTCP_BYE: Keyword = "rtcp.bye.ssrc", "Who says goodbye.";
+    RTCP_BYE_REASON: Keyword = "rtcp.bye.reason", "Why.";
+    RTCP_APP_NAME: Keyword = "rtcp.app.name", "Name of an application-defined packet.";
+    RTCP_ENCRYPTED: Boolean = "rtcp.encrypted", "Whether the reports are encrypted (SRTCP) and only the head could be read.";
+    RTCP_CALL_ID: Keyword = "rtcp.call_id", "The call whose signalling announced it.";
 }

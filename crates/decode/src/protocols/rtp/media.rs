@@ -10,25 +10,13 @@ use super::payload;
 use super::reports::RoundTrips;
 use super::rtcp;
 use super::stream::{Arrival, Stream, Summary};
-use crate::protocols::sdp::Mapping;
+use crate::protocols::sdp::Announced;
 
 /// How many streams of one flow are kept at a time.
 const STREAMS_MAX: usize = 32;
 
-/// What signalling said of the packets that go one way.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Announced {
-    /// The call.
-    pub(crate) call_id: Box<str>,
-    /// The protocol that announced it.
-    pub(crate) protocol: &'static str,
-    /// Payload types.
-    pub(crate) mappings: Vec<Mapping>,
-    /// The first payload type in the order of preference.
-    pub(crate) preferred: Option<u8>,
-    /// Whether it is encrypted.
-    pub(crate) secure: bool,
-}
+/// How many packets our own capture lost between two times.
+pub(crate) type OwnLoss<'a> = &'a dyn Fn(Timestamp, Timestamp) -> u64;
 
 /// Something to make an event of.
 #[derive(Debug)]
@@ -101,6 +89,7 @@ impl Media {
         wire: usize,
         arrival: &Arrival<'_>,
         interval_ns: u64,
+        own_loss: OwnLoss<'_>,
         found: &mut Vec<Found>,
     ) {
         if Header::may_be_rtcp(arrival.bytes) && rtcp::recognise(arrival.bytes, wire) {
@@ -117,7 +106,7 @@ impl Media {
         };
         let place = match place {
             Some(place) => place,
-            None if self.may_begin(up, &header) => self.begin(up, &header, arrival, found),
+            None if self.may_begin(up, &header) => self.begin(up, &header, arrival, own_loss, found),
             None => {
                 self.foreign += 1;
                 return;
@@ -129,7 +118,7 @@ impl Media {
         let signalled = announced.map_or(&[][..], |announced| &announced.mappings);
         let Some(held) = self.held.get_mut(place) else { return };
         if interval_ns > 0 && arrival.time.since(held.stream.interval_start()) >= interval_ns {
-            close(held, arrival.time, interval_ns, found);
+            close(held, arrival.time, interval_ns, own_loss, found);
         }
         if held.stream.interval_is_empty() {
             held.stream.open_interval(arrival.number);
@@ -146,7 +135,7 @@ impl Media {
     }
 
     #[cold]
-    fn begin(&mut self, up: bool, header: &Header, arrival: &Arrival<'_>, found: &mut Vec<Found>) -> usize {
+    fn begin(&mut self, up: bool, header: &Header, arrival: &Arrival<'_>, own_loss: OwnLoss<'_>, found: &mut Vec<Found>) -> usize {
         if self.held.len() >= STREAMS_MAX {
             let oldest =
                 self.held.iter().enumerate().min_by_key(|(_, held)| held.stream.last_time()).map_or(0, |(at, _)| at);
@@ -154,7 +143,7 @@ impl Media {
             let held = self.held.swap_remove(oldest);
             // One packet of a source among very many is damage rather than a stream.
             if held.stream.packets() > 1 {
-                end(held, found);
+                end(held, own_loss, found);
             }
         }
         let before = self.held.iter().filter(|held| held.up == up).max_by_key(|held| held.stream.last_time());
@@ -164,37 +153,49 @@ impl Media {
     }
 
     /// Time went on: intervals that are over are closed, streams silent for `timeout_ns` are ended.
-    pub(crate) fn tick(&mut self, now: Timestamp, interval_ns: u64, timeout_ns: u64, found: &mut Vec<Found>) {
+    pub(crate) fn tick(&mut self, now: Timestamp, interval_ns: u64, timeout_ns: u64, own_loss: OwnLoss<'_>, found: &mut Vec<Found>) {
         let mut at = 0;
         while let Some(held) = self.held.get_mut(at) {
             if now.since(held.stream.last_time()) >= timeout_ns {
-                end(self.held.swap_remove(at), found);
+                end(self.held.swap_remove(at), own_loss, found);
                 continue;
             }
             if interval_ns > 0
                 && now.since(held.stream.interval_start()) >= interval_ns
                 && !held.stream.interval_is_empty()
             {
-                close(held, now, interval_ns, found);
+                close(held, now, interval_ns, own_loss, found);
             }
             at += 1;
         }
     }
 
+    /// When [`Media::tick`] has something to do next.
+    pub(crate) fn deadline(&self, interval_ns: u64, timeout_ns: u64) -> Option<Timestamp> {
+        let due = |held: &Held| {
+            let silent = held.stream.last_time().plus_nanos(timeout_ns);
+            if interval_ns == 0 || held.stream.interval_is_empty() {
+                return silent;
+            }
+            silent.min(held.stream.interval_start().plus_nanos(interval_ns))
+        };
+        self.held.iter().map(due).min()
+    }
+
     /// Nothing more comes.
-    pub(crate) fn finish(&mut self, found: &mut Vec<Found>) {
+    pub(crate) fn finish(&mut self, own_loss: OwnLoss<'_>, found: &mut Vec<Found>) {
         for held in self.held.drain(..) {
-            end(held, found);
+            end(held, own_loss, found);
         }
     }
 }
 
 /// Intervals begin a whole number of intervals after the stream did.
-fn close(held: &mut Held, now: Timestamp, interval_ns: u64, found: &mut Vec<Found>) {
+fn close(held: &mut Held, now: Timestamp, interval_ns: u64, own_loss: OwnLoss<'_>, found: &mut Vec<Found>) {
     let began = held.stream.interval_start();
     let start = began.plus_nanos(now.since(began) / interval_ns * interval_ns);
     let was_empty = held.stream.interval_is_empty();
-    let summary = held.stream.close_interval(start);
+    let summary = held.stream.close_interval(start, own_loss(began, now));
     if !was_empty {
         found.push(Found::Stretch {
             up: held.up,
@@ -205,8 +206,8 @@ fn close(held: &mut Held, now: Timestamp, interval_ns: u64, found: &mut Vec<Foun
     }
 }
 
-fn end(mut held: Held, found: &mut Vec<Found>) {
-    let (last, whole) = held.stream.finish();
+fn end(mut held: Held, own_loss: OwnLoss<'_>, found: &mut Vec<Found>) {
+    let (last, whole) = held.stream.finish(own_loss(held.stream.interval_start(), held.stream.last_time()));
     for summary in last.into_iter().chain([whole]) {
         found.push(Found::Stretch {
             up: held.up,

@@ -38,8 +38,6 @@ pub(crate) struct Arrival<'a> {
     pub(crate) bytes: &'a [u8],
     /// Where it was seen.
     pub(crate) sight: Sight,
-    /// Whether our own capture lost packets since the last packet of this stream; asked only when something is missing.
-    pub(crate) capture_lost_since_last: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,6 +60,8 @@ pub(crate) struct Counts {
     pub(crate) restarts: u64,
     pub(crate) stray: u64,
     pub(crate) lost_by_capture: u64,
+    /// Packets of any stream that our own capture lost.
+    pub(crate) own_loss: u64,
     pub(crate) silence_ms: f64,
     /// Bit n: payload type n was seen.
     pub(crate) types: u128,
@@ -77,6 +77,7 @@ impl Counts {
         self.restarts += other.restarts;
         self.stray += other.stray;
         self.lost_by_capture += other.lost_by_capture;
+        self.own_loss += other.own_loss;
         self.silence_ms += other.silence_ms;
         self.types |= other.types;
     }
@@ -272,11 +273,7 @@ impl Stream {
                     self.hear(nominal_ms);
                 }
             }
-            Place::After { missing } => {
-                if arrival.capture_lost_since_last {
-                    counts.lost_by_capture += missing;
-                }
-            }
+            Place::After { .. } => {}
             Place::Late => counts.out_of_order += 1,
             Place::Duplicate => counts.duplicates += 1,
             Place::Stray => {
@@ -330,8 +327,9 @@ impl Stream {
         }
     }
 
-    /// Closes the interval that is open and opens one that begins at `start`.
-    pub(crate) fn close_interval(&mut self, start: Timestamp) -> Summary {
+    /// Closes the interval that is open and opens one that begins at `start`. Of what it lost, up to `own_loss` packets may
+    /// have been lost by our own capture.
+    pub(crate) fn close_interval(&mut self, start: Timestamp, own_loss: u64) -> Summary {
         let now = Sequenced::of(&self.sequence);
         let base = self.interval_base;
         let losses = Losses {
@@ -340,6 +338,9 @@ impl Stream {
             run_max: now.losses.run_max,
             runs: now.losses.runs.saturating_sub(base.losses.runs),
         };
+        let lost = now.expected.saturating_sub(base.expected).saturating_sub(now.distinct.saturating_sub(base.distinct));
+        self.interval_counts.lost_by_capture = lost.min(own_loss);
+        self.interval_counts.own_loss = own_loss;
         let run_max = if losses.burst + losses.gap == 0 { 0 } else { losses.run_max };
         let summary = self.summary(
             false,
@@ -363,9 +364,9 @@ impl Stream {
     }
 
     /// Ends the stream: the summary of its last interval, if it had packets, and of the whole.
-    pub(crate) fn finish(&mut self) -> (Option<Summary>, Summary) {
+    pub(crate) fn finish(&mut self, own_loss: u64) -> (Option<Summary>, Summary) {
         self.sequence.finish();
-        let last = (!self.interval_is_empty()).then(|| self.close_interval(self.whole.end));
+        let last = (!self.interval_is_empty()).then(|| self.close_interval(self.whole.end, own_loss));
         let sequenced = Sequenced::of(&self.sequence);
         let whole =
             self.summary(true, &self.whole, self.counts, sequenced.expected, sequenced.distinct, sequenced.losses);
@@ -453,7 +454,7 @@ mod tests {
             let time = Timestamp::from_nanos(1_000_000_000 + (ms * 1e6) as u64);
             let stream = self.stream.get_or_insert_with(|| Stream::new(&header, time, 0));
             let arrival =
-                Arrival { time, number: self.number, bytes: &bytes, sight, capture_lost_since_last: ms > 5000.0 };
+                Arrival { time, number: self.number, bytes: &bytes, sight };
             self.number += 1;
             let events = [Mapping {
                 payload_type: 101,
@@ -465,7 +466,7 @@ mod tests {
         }
 
         fn whole(mut self) -> Summary {
-            self.stream.as_mut().unwrap().finish().1
+            self.stream.as_mut().unwrap().finish(20).1
         }
     }
 
@@ -534,12 +535,12 @@ mod tests {
         for n in (0..1500u16).filter(|n| n % 100 != 7) {
             if n % 500 == 0 && n > 0 {
                 let stream = sender.stream.as_mut().unwrap();
-                intervals.push(stream.close_interval(Timestamp::ZERO));
+                intervals.push(stream.close_interval(Timestamp::ZERO, 0));
                 stream.open_interval(sender.number);
             }
             sender.send(f64::from(n) * 2.0, n, u32::from(n) * 16, 0, HERE);
         }
-        let (last, whole) = sender.stream.unwrap().finish();
+        let (last, whole) = sender.stream.unwrap().finish(0);
         intervals.extend(last);
         assert_eq!(intervals.len(), 3);
         assert_eq!(intervals.iter().map(|interval| interval.counts.packets).sum::<u64>(), whole.counts.packets);

@@ -23,6 +23,21 @@ pub(crate) struct Mapping {
     pub(crate) format: Box<str>,
 }
 
+/// What signalling said of the packets that go one way.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Announced {
+    /// The call.
+    pub(crate) call_id: Box<str>,
+    /// The protocol that announced it.
+    pub(crate) protocol: &'static str,
+    /// Payload types.
+    pub(crate) mappings: Vec<Mapping>,
+    /// The first payload type in the order of preference.
+    pub(crate) preferred: Option<u8>,
+    /// Whether it is encrypted.
+    pub(crate) secure: bool,
+}
+
 /// Which way media go, from the point of view of who sent the description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Flow {

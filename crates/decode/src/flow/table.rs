@@ -1,0 +1,222 @@
+//! The table of flows: found by key, ordered by when they were last active. Every operation costs the same, however many there are.
+//! Does not decide when a flow ends; the engine does.
+
+use hashbrown::HashTable;
+use packet::flow::FlowKey;
+
+const NONE: u32 = u32::MAX;
+
+/// The lists a flow can be in, each ordered by when it was put there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum List {
+    /// Packets come.
+    Active,
+    /// Silent, but a connection that may go on.
+    Parked,
+}
+
+struct Entry<T> {
+    key: FlowKey,
+    hash: u64,
+    generation: u32,
+    list: List,
+    older: u32,
+    newer: u32,
+    value: Option<T>,
+}
+
+/// Flows by key and by age.
+pub(crate) struct Table<T> {
+    slots: HashTable<u32>,
+    entries: Vec<Entry<T>>,
+    free: Vec<u32>,
+    /// Oldest and newest of each list.
+    ends: [(u32, u32); 2],
+    seed: u64,
+    length: usize,
+}
+
+/// Names an entry for as long as it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Handle {
+    pub(crate) slot: u32,
+    generation: u32,
+}
+
+impl<T> Table<T> {
+    /// `seed` keeps others from choosing keys that collide.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            slots: HashTable::new(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            ends: [(NONE, NONE); 2],
+            seed: seed | 1,
+            length: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    fn hash(&self, key: &FlowKey) -> u64 {
+        let product = u128::from(key.hash64() ^ self.seed) * u128::from(self.seed.rotate_left(32) | 1);
+        (product >> 64) as u64 ^ product as u64
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, key: &FlowKey) -> Option<Handle> {
+        let hash = self.hash(key);
+        let slot = *self.slots.find(hash, |slot| self.entries[*slot as usize].key == *key)?;
+        Some(Handle { slot, generation: self.entries[slot as usize].generation })
+    }
+
+    pub(crate) fn insert(&mut self, key: FlowKey, value: T) -> Handle {
+        let hash = self.hash(&key);
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.entries.push(Entry {
+                    key,
+                    hash,
+                    generation: 0,
+                    list: List::Active,
+                    older: NONE,
+                    newer: NONE,
+                    value: None,
+                });
+                (self.entries.len() - 1) as u32
+            }
+        };
+        let entry = &mut self.entries[slot as usize];
+        (entry.key, entry.hash, entry.value) = (key, hash, Some(value));
+        let generation = entry.generation;
+        let entries = &self.entries;
+        self.slots.insert_unique(hash, slot, |slot| entries[*slot as usize].hash);
+        self.append(slot, List::Active);
+        self.length += 1;
+        Handle { slot, generation }
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, handle: Handle) -> Option<&mut T> {
+        let entry = self.entries.get_mut(handle.slot as usize)?;
+        if entry.generation == handle.generation { entry.value.as_mut() } else { None }
+    }
+
+    pub(crate) fn key(&self, handle: Handle) -> Option<FlowKey> {
+        self.entries.get(handle.slot as usize).map(|entry| entry.key)
+    }
+
+    pub(crate) fn list(&self, handle: Handle) -> List {
+        self.entries.get(handle.slot as usize).map_or(List::Active, |entry| entry.list)
+    }
+
+    pub(crate) fn remove(&mut self, handle: Handle) -> Option<T> {
+        let entry = self.entries.get_mut(handle.slot as usize)?;
+        if entry.generation != handle.generation {
+            return None;
+        }
+        let value = entry.value.take()?;
+        entry.generation = entry.generation.wrapping_add(1);
+        let hash = entry.hash;
+        if let Ok(found) = self.slots.find_entry(hash, |slot| *slot == handle.slot) {
+            found.remove();
+        }
+        self.unlink(handle.slot);
+        self.free.push(handle.slot);
+        self.length -= 1;
+        Some(value)
+    }
+
+    /// Puts an entry at the newest end of a list.
+    #[inline]
+    pub(crate) fn touch(&mut self, handle: Handle, list: List) {
+        let entry = &self.entries[handle.slot as usize];
+        if entry.list == list && entry.newer == NONE {
+            return;
+        }
+        self.unlink(handle.slot);
+        self.append(handle.slot, list);
+    }
+
+    /// The oldest entry of a list.
+    pub(crate) fn oldest(&self, list: List) -> Option<Handle> {
+        let slot = self.ends[list as usize].0;
+        let entry = self.entries.get(slot as usize)?;
+        Some(Handle { slot, generation: entry.generation })
+    }
+
+    /// All entries of a list, the oldest first.
+    pub(crate) fn handles(&self, list: List) -> Vec<Handle> {
+        let mut handles = Vec::new();
+        let mut slot = self.ends[list as usize].0;
+        while let Some(entry) = self.entries.get(slot as usize) {
+            handles.push(Handle { slot, generation: entry.generation });
+            slot = entry.newer;
+        }
+        handles
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().filter_map(|entry| entry.value.as_ref())
+    }
+
+    fn append(&mut self, slot: u32, list: List) {
+        let newest = self.ends[list as usize].1;
+        let entry = &mut self.entries[slot as usize];
+        (entry.list, entry.older, entry.newer) = (list, newest, NONE);
+        match self.entries.get_mut(newest as usize) {
+            Some(before) => before.newer = slot,
+            None => self.ends[list as usize].0 = slot,
+        }
+        self.ends[list as usize].1 = slot;
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let (list, older, newer) = {
+            let entry = &self.entries[slot as usize];
+            (entry.list, entry.older, entry.newer)
+        };
+        match self.entries.get_mut(older as usize) {
+            Some(entry) => entry.newer = newer,
+            None => self.ends[list as usize].0 = newer,
+        }
+        match self.entries.get_mut(newer as usize) {
+            Some(entry) => entry.older = older,
+            None => self.ends[list as usize].1 = older,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use packet::flow::Endpoint;
+
+    fn key(port: u16) -> FlowKey {
+        let address = std::net::IpAddr::from([10, 0, 0, 1]);
+        FlowKey::new(Endpoint::new(address, port), Endpoint::new(address, 1), 17).0
+    }
+
+    #[test]
+    fn entries_are_found_by_key_and_leave_by_age() {
+        let mut table = Table::new(7);
+        let handles: Vec<_> = (10..20).map(|port| table.insert(key(port), port)).collect();
+        assert_eq!(table.find(&key(13)), Some(handles[3]));
+        table.touch(handles[0], List::Active);
+        table.touch(handles[1], List::Parked);
+        let mut order = Vec::new();
+        while let Some(oldest) = table.oldest(List::Active) {
+            order.extend(table.remove(oldest));
+        }
+        assert_eq!(order, [12, 13, 14, 15, 16, 17, 18, 19, 10]);
+        assert_eq!(table.len(), 1);
+        assert_eq!(table.get_mut(handles[3]), None, "its place may be somebody else's by now");
+        assert_eq!(table.find(&key(13)), None);
+        let again = table.insert(key(13), 99);
+        assert_eq!(table.find(&key(13)), Some(again));
+        assert_eq!(table.handles(List::Parked), [handles[1]]);
+    }
+}
