@@ -25,6 +25,9 @@ pub struct PacketInfo {
     pub identification: u16,
     /// Which interface captured it, by its number in the kernel where known, else in the capture.
     pub interface: u32,
+    /// A digest of the way it was seen: interface, kind of link address, tunnels, time to live. Two sights of one packet on
+    /// its way through a machine differ in it, a packet sent twice has the same.
+    pub path: u64,
 }
 
 /// A moment in a flow: when something began or ended, and by which packet.
@@ -141,7 +144,7 @@ impl Losses {
         self.list.push_back((time, packets));
     }
 
-    fn between(&self, from: Timestamp, to: Timestamp) -> u64 {
+    pub(crate) fn total(&self, from: Timestamp, to: Timestamp) -> u64 {
         let within = |(time, _): &&(Timestamp, u64)| (from..=to).contains(time);
         self.list.iter().filter(within).map(|(_, packets)| packets).sum()
     }
@@ -192,13 +195,23 @@ impl Context<'_> {
 
     /// Packets that our own capture is known to have lost in a span of time.
     pub fn capture_loss(&self, from: Timestamp, to: Timestamp) -> u64 {
-        self.common.losses.between(from, to)
+        self.common.losses.total(from, to)
     }
 
     /// Announces that a flow to or from `endpoint` will be of `protocol`; `announced` goes to its decoder. The newest
     /// announcement of an endpoint counts.
     pub fn expect(&mut self, endpoint: Endpoint, protocol: &'static str, announced: Announced) {
         self.common.expectations.insert(endpoint, protocol, announced, self.packet.time);
+    }
+
+    /// How many announcements there have been: whoever has looked at them need not look again until this changes.
+    pub fn announcements(&self) -> u64 {
+        self.common.expectations.serial()
+    }
+
+    /// What was announced last about flows of `protocol` to or from this endpoint.
+    pub fn announced(&self, endpoint: Endpoint, protocol: &'static str) -> Option<Announced> {
+        self.common.expectations.at(endpoint, protocol, self.packet.time)
     }
 
     /// An event without the fields of an exchange: common fields of the flow are set, `source` is `side`.

@@ -47,6 +47,18 @@ impl Expectations {
         }
     }
 
+    /// How many there have been.
+    pub(crate) const fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// What was announced about flows of `protocol` to or from one endpoint.
+    pub(crate) fn at(&self, endpoint: Endpoint, protocol: &'static str, now: Timestamp) -> Option<Announced> {
+        let expectation = self.table.get(&(endpoint.address, endpoint.port))?;
+        let holds = now.since(expectation.since) <= HOLDS_NANOS && expectation.protocol == protocol;
+        holds.then(|| expectation.announced.clone())
+    }
+
     /// What was announced about a flow between two endpoints.
     pub(crate) fn find(&self, first: Endpoint, second: Endpoint, now: Timestamp) -> Option<&Expectation> {
         if self.table.is_empty() {

@@ -2,8 +2,11 @@
 
 pub mod dns;
 pub mod icmp;
+pub mod rtp;
+mod sdp;
+pub mod sip;
 
 pub use crate::decoder::Protocol;
 
 /// Every protocol, in the order in which they are asked whether they recognise a flow.
-pub static ALL: &[&Protocol] = &[&icmp::PROTOCOL, &dns::PROTOCOL];
+pub static ALL: &[&Protocol] = &[&icmp::PROTOCOL, &dns::PROTOCOL, &sip::PROTOCOL, &rtp::PROTOCOL];

@@ -52,6 +52,8 @@ pub(crate) struct Media {
     latest: usize,
     /// Round trips out of RTCP.
     pub(crate) trips: RoundTrips,
+    /// Whether its keys were agreed on in the flow itself.
+    pub(crate) encrypted: bool,
     /// Packets that are neither RTP nor RTCP.
     pub(crate) foreign: u64,
     /// Streams given up because there were too many.
@@ -76,11 +78,6 @@ impl Media {
         if up { upward.as_ref().or(downward.as_ref()) } else { downward.as_ref().or(upward.as_ref()) }
     }
 
-    /// Whether anything was announced.
-    pub(crate) fn is_announced(&self) -> bool {
-        self.announced.iter().any(Option::is_some)
-    }
-
     /// Takes in a packet. What it completes goes to `found`.
     #[inline]
     pub(crate) fn packet(
@@ -98,6 +95,8 @@ impl Media {
         }
         let Ok(header) = Header::parse(arrival.bytes, wire) else {
             self.foreign += 1;
+            // A DTLS handshake: what follows is SRTP.
+            self.encrypted |= arrival.bytes.first().is_some_and(|first| matches!(first, 20..=63));
             return;
         };
         let place = match self.held.get(self.latest) {
@@ -135,7 +134,14 @@ impl Media {
     }
 
     #[cold]
-    fn begin(&mut self, up: bool, header: &Header, arrival: &Arrival<'_>, own_loss: OwnLoss<'_>, found: &mut Vec<Found>) -> usize {
+    fn begin(
+        &mut self,
+        up: bool,
+        header: &Header,
+        arrival: &Arrival<'_>,
+        own_loss: OwnLoss<'_>,
+        found: &mut Vec<Found>,
+    ) -> usize {
         if self.held.len() >= STREAMS_MAX {
             let oldest =
                 self.held.iter().enumerate().min_by_key(|(_, held)| held.stream.last_time()).map_or(0, |(at, _)| at);
@@ -153,7 +159,14 @@ impl Media {
     }
 
     /// Time went on: intervals that are over are closed, streams silent for `timeout_ns` are ended.
-    pub(crate) fn tick(&mut self, now: Timestamp, interval_ns: u64, timeout_ns: u64, own_loss: OwnLoss<'_>, found: &mut Vec<Found>) {
+    pub(crate) fn tick(
+        &mut self,
+        now: Timestamp,
+        interval_ns: u64,
+        timeout_ns: u64,
+        own_loss: OwnLoss<'_>,
+        found: &mut Vec<Found>,
+    ) {
         let mut at = 0;
         while let Some(held) = self.held.get_mut(at) {
             if now.since(held.stream.last_time()) >= timeout_ns {

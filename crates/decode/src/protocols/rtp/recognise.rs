@@ -133,8 +133,9 @@ mod tests {
 
     #[test]
     fn random_bytes_are_something_else() {
-        let packets: Vec<Vec<u8>> =
-            (0..40u32).map(|n| packet(n as u16 * 9999, n.wrapping_mul(0x9e37_79b9), n * 77, 96)).collect();
+        let packets: Vec<Vec<u8>> = (0..40u32)
+            .map(|n| packet((n as u16).wrapping_mul(9999), n.wrapping_mul(0x9e37_79b9), n * 77, 96))
+            .collect();
         assert_eq!(verdicts(&packets).last(), Some(&Verdict::Other));
         let text = vec![b"SIP/2.0 200 OK".to_vec(); 24];
         assert_eq!(verdicts(&text).last(), Some(&Verdict::Undecided));

@@ -338,7 +338,8 @@ impl Stream {
             run_max: now.losses.run_max,
             runs: now.losses.runs.saturating_sub(base.losses.runs),
         };
-        let lost = now.expected.saturating_sub(base.expected).saturating_sub(now.distinct.saturating_sub(base.distinct));
+        let lost =
+            now.expected.saturating_sub(base.expected).saturating_sub(now.distinct.saturating_sub(base.distinct));
         self.interval_counts.lost_by_capture = lost.min(own_loss);
         self.interval_counts.own_loss = own_loss;
         let run_max = if losses.burst + losses.gap == 0 { 0 } else { losses.run_max };
@@ -453,8 +454,7 @@ mod tests {
             let header = Header::parse(&bytes, bytes.len()).unwrap();
             let time = Timestamp::from_nanos(1_000_000_000 + (ms * 1e6) as u64);
             let stream = self.stream.get_or_insert_with(|| Stream::new(&header, time, 0));
-            let arrival =
-                Arrival { time, number: self.number, bytes: &bytes, sight };
+            let arrival = Arrival { time, number: self.number, bytes: &bytes, sight };
             self.number += 1;
             let events = [Mapping {
                 payload_type: 101,
