@@ -17,7 +17,13 @@ event::fields! {
 }
 
 /// The event about a flow as it is now.
-pub(crate) fn event(flow: &mut FlowInfo, observer: &Arc<Observer>, ordinal: u32, is_final: bool, packetbeat: bool) -> Event {
+pub(crate) fn event(
+    flow: &mut FlowInfo,
+    observer: &Arc<Observer>,
+    ordinal: u32,
+    is_final: bool,
+    packetbeat: bool,
+) -> Event {
     let last = flow.last();
     let origin = Origin {
         observer: observer.clone(),
@@ -160,7 +166,9 @@ pub(crate) struct Reports {
 mod tests {
     #[test]
     fn base64_is_that_of_rfc_4648_without_padding() {
-        for (bytes, text) in [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg"), ("fooba", "Zm9vYmE")] {
+        for (bytes, text) in
+            [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg"), ("fooba", "Zm9vYmE")]
+        {
             assert_eq!(super::base64(bytes.as_bytes()), text);
         }
     }

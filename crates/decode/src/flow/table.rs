@@ -105,10 +105,6 @@ impl<T> Table<T> {
         if entry.generation == handle.generation { entry.value.as_mut() } else { None }
     }
 
-    pub(crate) fn key(&self, handle: Handle) -> Option<FlowKey> {
-        self.entries.get(handle.slot as usize).map(|entry| entry.key)
-    }
-
     pub(crate) fn list(&self, handle: Handle) -> List {
         self.entries.get(handle.slot as usize).map_or(List::Active, |entry| entry.list)
     }

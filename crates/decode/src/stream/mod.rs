@@ -108,7 +108,13 @@ impl Half {
     fn skip(&mut self, up_to: Option<u32>, pieces: &mut Vec<Piece>) {
         let Some(next) = self.next else { return };
         let target = match (self.held.front().map(|(sequence, _)| *sequence), up_to) {
-            (Some(held), Some(limit)) => if distance(held, limit) < 0 { held } else { limit },
+            (Some(held), Some(limit)) => {
+                if distance(held, limit) < 0 {
+                    held
+                } else {
+                    limit
+                }
+            }
             (Some(held), None) => held,
             (None, Some(limit)) => limit,
             (None, None) => return,
@@ -325,7 +331,12 @@ mod tests {
         let mut connection = Connection::default();
         let out = feed(
             &mut connection,
-            &[(start, b"", 2), (start.wrapping_add(5), b"efgh", 16), (start.wrapping_add(1), b"abcd", 16), (start.wrapping_add(9), b"i", 17)],
+            &[
+                (start, b"", 2),
+                (start.wrapping_add(5), b"efgh", 16),
+                (start.wrapping_add(1), b"abcd", 16),
+                (start.wrapping_add(9), b"i", 17),
+            ],
         );
         assert_eq!(out, "abcdefghi");
         assert!(connection.is_finished(Side::First));
@@ -336,7 +347,14 @@ mod tests {
         let mut connection = Connection::default();
         let out = feed(
             &mut connection,
-            &[(100, b"abc", 16), (100, b"XYZ", 16), (101, b"QQd", 16), (107, b"hij", 16), (105, b"ZZZZZZk", 16), (104, b"e", 16)],
+            &[
+                (100, b"abc", 16),
+                (100, b"XYZ", 16),
+                (101, b"QQd", 16),
+                (107, b"hij", 16),
+                (105, b"ZZZZZZk", 16),
+                (104, b"e", 16),
+            ],
         );
         assert_eq!(out, "abcdeZZhijZk".replace("ZZhijZk", "ZZhijZk"));
     }

@@ -29,6 +29,8 @@ pub(crate) enum Found {
         ssrc: u32,
         /// The source before it.
         previous: Option<u32>,
+        /// What was announced of it.
+        announced: Option<Arc<Announced>>,
         /// What is to be said.
         summary: Box<Summary>,
     },
@@ -40,6 +42,8 @@ pub(crate) enum Found {
 struct Held {
     up: bool,
     previous: Option<u32>,
+    /// What was announced when it began, or first after that: a later call on the same ports is not its own.
+    announced: Option<Arc<Announced>>,
     stream: Stream,
 }
 
@@ -66,8 +70,14 @@ impl Media {
         let place = &mut self.announced[usize::from(!up)];
         if place.as_ref() != Some(&announced) {
             *place = Some(announced);
-            for held in &mut self.held {
-                held.stream.forget_codec();
+            for at in 0..self.held.len() {
+                let known = self.held.get(at).and_then(|held| self.announced(held.up)).cloned();
+                let Some(held) = self.held.get_mut(at) else { break };
+                let call = |announced: &Option<Arc<Announced>>| announced.as_ref().map(|announced| announced.call_id.clone());
+                if held.announced.is_none() || call(&held.announced) == call(&known) {
+                    held.announced = known;
+                    held.stream.forget_codec();
+                }
             }
         }
     }
@@ -112,9 +122,6 @@ impl Media {
             }
         };
         self.latest = place;
-        let [upward, downward] = &self.announced;
-        let announced = if up { upward.as_ref().or(downward.as_ref()) } else { downward.as_ref().or(upward.as_ref()) };
-        let signalled = announced.map_or(&[][..], |announced| &announced.mappings);
         let Some(held) = self.held.get_mut(place) else { return };
         if interval_ns > 0 && arrival.time.since(held.stream.interval_start()) >= interval_ns {
             close(held, arrival.time, interval_ns, own_loss, found);
@@ -122,6 +129,7 @@ impl Media {
         if held.stream.interval_is_empty() {
             held.stream.open_interval(arrival.number);
         }
+        let signalled = held.announced.as_ref().map_or(&[][..], |announced| &announced.mappings);
         held.stream.receive(&header, arrival, signalled);
     }
 
@@ -154,7 +162,8 @@ impl Media {
         }
         let before = self.held.iter().filter(|held| held.up == up).max_by_key(|held| held.stream.last_time());
         let previous = before.map(|held| held.stream.ssrc);
-        self.held.push(Held { up, previous, stream: Stream::new(header, arrival.time, arrival.number) });
+        let announced = self.announced(up).cloned();
+        self.held.push(Held { up, previous, announced, stream: Stream::new(header, arrival.time, arrival.number) });
         self.held.len() - 1
     }
 
@@ -214,6 +223,7 @@ fn close(held: &mut Held, now: Timestamp, interval_ns: u64, own_loss: OwnLoss<'_
             up: held.up,
             ssrc: held.stream.ssrc,
             previous: held.previous,
+            announced: held.announced.clone(),
             summary: Box::new(summary),
         });
     }
@@ -226,6 +236,7 @@ fn end(mut held: Held, own_loss: OwnLoss<'_>, found: &mut Vec<Found>) {
             up: held.up,
             ssrc: held.stream.ssrc,
             previous: held.previous,
+            announced: held.announced.clone(),
             summary: Box::new(summary),
         });
     }

@@ -208,14 +208,14 @@ impl Decoder {
         for found in found.drain(..) {
             match found {
                 _ if self.recogniser.is_some() => {}
-                Found::Stretch { up, ssrc, previous, summary } => {
+                Found::Stretch { up, ssrc, previous, announced, summary } => {
                     let side = if up { Side::First } else { Side::Second };
                     // The first interval and the whole begin with the same packet.
                     let began = Seen { time: summary.start, packet: summary.first, ordinal: u32::from(summary.whole) };
                     let mut event = context.event("rtp", began, side);
                     event.origin.last_packet = summary.last;
                     event.capture_loss = summary.counts.own_loss;
-                    let announced = self.media.announced(up);
+                    let announced = announced.as_deref();
                     let belongs = Belongs {
                         call_id: announced.map(|announced| &*announced.call_id).filter(|id| !id.is_empty()),
                         signalled_by: announced.map(|announced| announced.protocol),

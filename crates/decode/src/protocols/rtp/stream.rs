@@ -153,6 +153,8 @@ pub(crate) struct Stream {
     /// The payload type that media came with, for events: telephone events and comfort noise do not name a stream.
     media_type: u8,
     media_codec: Option<Codec>,
+    /// Whether the last packet's timestamp stood still because it was a telephone event.
+    after_event: bool,
     /// The shortest step of the timestamps from one packet to the next, in milliseconds.
     packet_ms: f64,
     sights: [Seen; SIGHTS],
@@ -178,6 +180,7 @@ impl Stream {
             clock_rate: None,
             media_type: header.payload_type,
             media_codec: None,
+            after_event: false,
             packet_ms: 0.0,
             sights: [Seen::default(); SIGHTS],
             next_sight: 0,
@@ -269,7 +272,7 @@ impl Stream {
         counts.types |= 1 << (header.payload_type & 0x7f);
         match place {
             Place::InOrder => {
-                if let Some(nominal_ms) = self.timing.nominal_ms(&tick).filter(|_| self.is_sound()) {
+                if let Some(nominal_ms) = self.timing.nominal_ms(&tick).filter(|_| self.is_sound() && !self.after_event) {
                     self.hear(nominal_ms);
                 }
             }
@@ -288,7 +291,12 @@ impl Stream {
             }
         }
         self.timing.receive(&tick, &mut self.whole.spreads, &mut self.interval.spreads);
-        if self.codec.as_ref().is_some_and(|codec| codec.role == Role::Event) {
+        self.after_event = match &self.codec {
+            Some(codec) => codec.role == Role::Event,
+            // Nobody said what the number means: four bytes of a key's code and duration are hardly anything else.
+            None => header.payload_length == 4 && header.payload_type >= 96,
+        };
+        if self.after_event {
             self.keys.receive(header.timestamp, header.payload(arrival.bytes));
         }
         self.reach(arrival);

@@ -1,0 +1,912 @@
+//! The engine: takes packets to their flows and flows to their decoders, and runs time-outs on packet time.
+//! Understands no protocol itself.
+
+use crate::config::{Config, ConfigError, Flows, Limits, Profile};
+use crate::context::{Common, Context, FlowInfo, Losses, PacketInfo, Seen, parse_network};
+use crate::decoder::{Close, Factory, FlowDecoder, Protocol, Recognition, Sample, Side, Verdict};
+use crate::expect::Expectations;
+use crate::flow::report::{self, Reports};
+use crate::flow::table::{Handle, List, Table};
+use crate::fragments::Fragments;
+use crate::protocols;
+use crate::stream::{Connection, Oddity, Piece};
+use event::{Event, Observer};
+use packet::flow::{Direction, FlowKey, protocol};
+use packet::net::{self, Dissected, Follow, Tcp, Transport};
+use packet::{Interface, Packet, Timestamp};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+/// Bytes of each side that are kept while a stream is not recognised.
+const SAMPLE_BYTES: usize = 4096;
+/// Datagrams after which an unrecognised flow is no longer looked at.
+const SAMPLE_DATAGRAMS: u64 = 8;
+/// How long a connection that may go on is kept after its flow has ended for want of packets, in nanoseconds.
+const PARKED_NANOS: u64 = 600_000_000_000;
+
+/// A packet on its way in.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// Its number within the stream of packets.
+    pub number: u64,
+    /// The latest time of any packet so far, also of those that went to other engines.
+    pub clock: Timestamp,
+    /// The interface that captured it.
+    pub interface: &'a Interface,
+    /// The packet.
+    pub packet: Packet<'a>,
+}
+
+/// Events of one call, in the order they were given out.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// The events; true for those that the packet completed.
+    pub events: Vec<(Event, bool)>,
+}
+
+impl Output {
+    pub(crate) fn completed(&mut self, event: Event) {
+        self.events.push((event, true));
+    }
+
+    pub(crate) fn ended(&mut self, event: Event) {
+        self.events.push((event, false));
+    }
+}
+
+/// What an engine counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Packets taken.
+    pub packets: u64,
+    /// Those that are no IP.
+    pub not_ip: u64,
+    /// Those with something odd in their headers.
+    pub odd: u64,
+    /// Flows that are alive.
+    pub flows: u64,
+    /// Flows begun.
+    pub flows_begun: u64,
+    /// Flows that a bound cut off.
+    pub flows_evicted: u64,
+    /// Datagrams of which fragments never came.
+    pub fragments_given_up: u64,
+    /// Bytes missing in streams: lost, or given up waiting for.
+    pub stream_gap_bytes: u64,
+}
+
+/// A protocol as configured.
+struct Active {
+    protocol: &'static Protocol,
+    factory: Arc<dyn Factory>,
+}
+
+/// What decodes a flow.
+enum Slot {
+    /// Nothing has been seen that could be decoded, or nobody has recognised it yet.
+    Undecided(Option<Box<Sampled>>),
+    /// A decoder, and which protocol it is.
+    Decoder(Box<dyn FlowDecoder>, usize),
+    /// Nobody will.
+    Unknown,
+}
+
+/// The first bytes of a stream that nobody has recognised yet, in the order they came.
+#[derive(Default)]
+struct Sampled {
+    pieces: Vec<(Side, PacketInfo, Vec<u8>)>,
+    sides: [Vec<u8>; 2],
+}
+
+struct Flow {
+    info: FlowInfo,
+    first_direction: Direction,
+    slot: Slot,
+    /// Protocols that gave this flow back.
+    refused: u64,
+    connection: Option<Box<Connection>>,
+    deadline: Option<Timestamp>,
+    reports: Reports,
+    last_packet: PacketInfo,
+}
+
+/// Decodes the packets of one stream, or of one worker's share of it.
+pub struct Engine {
+    common: Common,
+    flows_config: Flows,
+    limits: Limits,
+    active: Vec<Active>,
+    /// Per port: the protocol that stands for it with datagrams and with streams.
+    ports: Box<[(u8, u8)]>,
+    table: Table<Flow>,
+    due: BinaryHeap<Reverse<(Timestamp, Handle)>>,
+    fragments: Fragments,
+    held_bytes: usize,
+    clock: Timestamp,
+    next_period: Option<Timestamp>,
+    last_interface: (usize, Arc<str>),
+    counters: Counters,
+    pieces: Vec<Piece>,
+}
+
+const NO_PROTOCOL: u8 = u8::MAX;
+
+impl Engine {
+    /// An engine for the packets of `observer`.
+    ///
+    /// # Errors
+    /// When the configuration cannot be.
+    pub fn new(config: &Config, observer: Arc<Observer>) -> Result<Self, ConfigError> {
+        config.check()?;
+        let mut internal = Vec::new();
+        for text in &config.internal_networks {
+            let network = parse_network(text).ok_or_else(|| ConfigError::Value {
+                key: "internal_networks",
+                problem: format!("{text:?} is no network such as \"10.0.0.0/8\""),
+            })?;
+            internal.push(network);
+        }
+        let mut active = Vec::new();
+        let mut ports = vec![(NO_PROTOCOL, NO_PROTOCOL); 65_536].into_boxed_slice();
+        for protocol in protocols::ALL {
+            let (shared, options) = config.split(protocol)?;
+            if !shared.enabled || (config.profile == Profile::Packetbeat && !protocol.in_packetbeat) {
+                continue;
+            }
+            let factory = (protocol.configure)(options, config.profile)
+                .map_err(|problem| ConfigError::Option { protocol: protocol.name.into(), problem })?;
+            let number = active.len() as u8;
+            for (first, last) in &shared.ports.0 {
+                for port in *first..=*last {
+                    let place = &mut ports[usize::from(port)];
+                    if protocol.datagrams && place.0 == NO_PROTOCOL {
+                        place.0 = number;
+                    }
+                    if protocol.streams && place.1 == NO_PROTOCOL {
+                        place.1 = number;
+                    }
+                }
+            }
+            active.push(Active { protocol, factory });
+        }
+        let seed = ahash::RandomState::new().hash_one(observer.epoch.as_bytes());
+        Ok(Self {
+            common: Common {
+                observer,
+                profile: config.profile,
+                internal,
+                losses: Losses::default(),
+                expectations: Expectations::default(),
+            },
+            flows_config: config.flows.clone(),
+            limits: config.limits.clone(),
+            active,
+            ports,
+            table: Table::new(seed),
+            due: BinaryHeap::new(),
+            fragments: Fragments::default(),
+            held_bytes: 0,
+            clock: Timestamp::ZERO,
+            next_period: None,
+            last_interface: (usize::MAX, "".into()),
+            counters: Counters::default(),
+            pieces: Vec::new(),
+        })
+    }
+
+    /// What it counted so far.
+    pub fn counters(&self) -> Counters {
+        Counters { flows: self.table.len() as u64, fragments_given_up: self.fragments.given_up, ..self.counters }
+    }
+
+    /// Takes a packet. What timed out until its clock is given out before.
+    pub fn packet(&mut self, frame: &Frame<'_>, out: &mut Output) {
+        self.advance(frame.clock, out);
+        self.counters.packets += 1;
+        let packet = &frame.packet;
+        let follow = if self.common.profile == Profile::Packetbeat { Follow::IpInIp } else { Follow::All };
+        let dissected = net::dissect_following(frame.interface.link_type, packet.data, packet.original_length, follow);
+        self.counters.odd += u64::from(!dissected.anomalies.is_empty());
+        let Some(network) = &dissected.network else {
+            self.counters.not_ip += 1;
+            return;
+        };
+        if let Some(fragment) = network.fragment {
+            let whole = self.fragments.add(network, fragment, packet.time, self.limits.fragment_bytes);
+            if let Some(whole) = whole {
+                let dissected = net::dissect_reassembled(&dissected, &whole, follow);
+                self.dissected(frame, &dissected, out);
+            }
+            return;
+        }
+        self.dissected(frame, &dissected, out);
+    }
+
+    fn dissected(&mut self, frame: &Frame<'_>, dissected: &Dissected<'_>, out: &mut Output) {
+        let (Some((key, direction)), Some(network)) = (dissected.flow_key(), &dissected.network) else { return };
+        let icmp = if let Transport::Icmp(icmp) = dissected.transport { Some(icmp) } else { None };
+        let packet = PacketInfo {
+            time: frame.packet.time,
+            number: frame.number,
+            icmp,
+            identification: network.identification,
+            interface: dissected.link.interface_index.unwrap_or(frame.packet.interface),
+            path: path_of(frame.packet.interface, dissected, network.ttl),
+        };
+        if icmp.is_some_and(|icmp| icmp.is_error()) {
+            self.note_icmp_error(dissected, &packet);
+        }
+        let key = key.with_vlan(dissected.link.vlans.outermost());
+        let mut handle = match self.table.find(&key) {
+            Some(handle) => handle,
+            None => self.begin_flow(frame, dissected, key, direction, &packet, out),
+        };
+        if let Transport::Tcp(tcp) = &dissected.transport {
+            let reused = self.table.get_mut(handle).is_some_and(|flow| {
+                let side = side_of(flow.first_direction, direction);
+                flow.connection.as_ref().is_some_and(|connection| connection.is_reused_by(side, tcp))
+            });
+            if reused {
+                self.end_flow(handle, out);
+                handle = self.begin_flow(frame, dissected, key, direction, &packet, out);
+            }
+        }
+        self.account(handle, frame, dissected, direction, &packet, out);
+        match &dissected.transport {
+            Transport::Tcp(tcp) => self.segment(handle, direction, tcp, dissected, packet, out),
+            Transport::Udp(_) => self.datagram(handle, direction, dissected, packet, out),
+            Transport::Icmp(_) => self.datagram(handle, direction, dissected, packet, out),
+            Transport::Sctp(_) | Transport::Other => self.datagram(handle, direction, dissected, packet, out),
+            Transport::None | Transport::Fragment => {}
+        }
+    }
+
+    fn interface_name(&mut self, interface: &Interface) -> Arc<str> {
+        let address = std::ptr::from_ref(interface) as usize;
+        if self.last_interface.0 != address || *self.last_interface.1 != *interface.name {
+            self.last_interface = (address, interface.name.as_str().into());
+        }
+        self.last_interface.1.clone()
+    }
+
+    fn begin_flow(
+        &mut self,
+        frame: &Frame<'_>,
+        dissected: &Dissected<'_>,
+        key: FlowKey,
+        direction: Direction,
+        packet: &PacketInfo,
+        out: &mut Output,
+    ) -> Handle {
+        if self.table.len() >= self.limits.flows {
+            let oldest = self.table.oldest(List::Parked).or_else(|| self.table.oldest(List::Active));
+            if let Some(oldest) = oldest {
+                self.counters.flows_evicted += 1;
+                self.end_flow(oldest, out);
+            }
+        }
+        self.counters.flows_begun += 1;
+        let (first, second) = key.endpoints(direction);
+        let seen = Seen { time: packet.time, packet: packet.number, ordinal: 0 };
+        let info = FlowInfo {
+            first,
+            second,
+            protocol: key.protocol(),
+            macs: [dissected.link.source_mac, dissected.link.destination_mac],
+            vlans: dissected.link.vlans,
+            tunnel: dissected.tunnels.outermost().copied(),
+            interface: self.interface_name(frame.interface),
+            began: seen,
+            packets: [0; 2],
+            bytes: [0; 2],
+            icmp_errors: (0, 0, 0),
+            last: seen,
+            icmp_head: packet.icmp.map(|icmp| (icmp.kind, icmp.code)),
+            community_id: None,
+            began_here: (u64::MAX, 0),
+        };
+        self.table.insert(
+            key,
+            Flow {
+                info,
+                first_direction: direction,
+                slot: Slot::Undecided(None),
+                refused: 0,
+                connection: None,
+                deadline: None,
+                reports: Reports::default(),
+                last_packet: *packet,
+            },
+        )
+    }
+
+    fn account(
+        &mut self,
+        handle: Handle,
+        frame: &Frame<'_>,
+        dissected: &Dissected<'_>,
+        direction: Direction,
+        packet: &PacketInfo,
+        out: &mut Output,
+    ) {
+        let _ = out;
+        if self.table.list(handle) == List::Parked {
+            self.resume(handle, direction, packet);
+        }
+        self.table.touch(handle, List::Active);
+        let Some(flow) = self.table.get_mut(handle) else { return };
+        let side = side_of(flow.first_direction, direction);
+        flow.info.packets[side.index()] += 1;
+        flow.info.bytes[side.index()] += u64::from(frame.packet.original_length);
+        if flow.info.macs[side.index()].is_none() {
+            flow.info.macs[side.index()] = dissected.link.source_mac;
+        }
+        if packet.time >= flow.info.last.time {
+            flow.info.last = Seen { time: packet.time, packet: packet.number, ordinal: 0 };
+        } else {
+            flow.info.last.packet = flow.info.last.packet.max(packet.number);
+        }
+        flow.last_packet = *packet;
+    }
+
+    /// A connection whose flow had ended for want of packets goes on: a new flow for the reports, the same for the decoder.
+    fn resume(&mut self, handle: Handle, direction: Direction, packet: &PacketInfo) {
+        let Some(flow) = self.table.get_mut(handle) else { return };
+        let _ = direction;
+        flow.info.began = Seen { time: packet.time, packet: packet.number, ordinal: 0 };
+        flow.info.packets = [0; 2];
+        flow.info.bytes = [0; 2];
+        flow.info.icmp_errors = (0, 0, 0);
+        flow.reports = Reports::default();
+    }
+
+    fn note_icmp_error(&mut self, dissected: &Dissected<'_>, packet: &PacketInfo) {
+        let quoted = net::dissect_network(dissected.payload, dissected.payload_wire);
+        let (Some((key, _)), Some(icmp)) = (quoted.flow_key(), packet.icmp) else { return };
+        let key = key.with_vlan(dissected.link.vlans.outermost());
+        if let Some(handle) = self.table.find(&key)
+            && let Some(flow) = self.table.get_mut(handle)
+        {
+            flow.info.icmp_errors = (flow.info.icmp_errors.0.saturating_add(1), icmp.kind, icmp.code);
+        }
+    }
+
+    fn datagram(
+        &mut self,
+        handle: Handle,
+        direction: Direction,
+        dissected: &Dissected<'_>,
+        packet: PacketInfo,
+        out: &mut Output,
+    ) {
+        let Some(flow) = self.table.get_mut(handle) else { return };
+        let side = side_of(flow.first_direction, direction);
+        let (payload, wire) = (dissected.payload, dissected.payload_wire as usize);
+        for _ in 0..=self.active.len() {
+            if let Slot::Undecided(_) = flow.slot {
+                decide_datagrams(flow, &self.active, &self.ports, &self.common, side, payload, packet.time);
+            }
+            let Slot::Decoder(decoder, number) = &mut flow.slot else { break };
+            let mut context = Context { flow: &mut flow.info, packet, common: &mut self.common, out, completing: true };
+            if decoder.datagram(&mut context, side, payload, wire) == Verdict::Continue {
+                break;
+            }
+            flow.refused |= 1 << *number;
+            flow.slot = Slot::Undecided(None);
+        }
+        schedule(flow, handle, &mut self.due);
+    }
+
+    fn segment(
+        &mut self,
+        handle: Handle,
+        direction: Direction,
+        tcp: &Tcp<'_>,
+        dissected: &Dissected<'_>,
+        packet: PacketInfo,
+        out: &mut Output,
+    ) {
+        let Some(flow) = self.table.get_mut(handle) else { return };
+        let side = side_of(flow.first_direction, direction);
+        let mut connection = flow.connection.take().unwrap_or_default();
+        let before = connection.held_bytes();
+        let was_finished = [connection.is_finished(Side::First), connection.is_finished(Side::Second)];
+        let mut pieces = std::mem::take(&mut self.pieces);
+        let spare = self.limits.stream_bytes_total.saturating_sub(self.held_bytes);
+        let limit = self.limits.stream_bytes.min(before + spare);
+
+        pieces.clear();
+        connection.acknowledge(side, tcp, &mut pieces);
+        let mut feed = Feed {
+            active: &self.active,
+            ports: &self.ports,
+            common: &mut self.common,
+            out,
+            packet,
+            gap_bytes: &mut self.counters.stream_gap_bytes,
+        };
+        feed.pieces(flow, side.other(), &pieces, &[]);
+        pieces.clear();
+        let payload = if matches!(flow.slot, Slot::Unknown) { &[] } else { dissected.payload };
+        let cut = dissected.payload_wire.saturating_sub(payload.len() as u32);
+        let oddity = connection.segment(side, tcp, payload, cut, limit, &mut pieces);
+        feed.pieces(flow, side, &pieces, payload);
+        if oddity == Some(Oddity::OverlapDiffers) {
+            // The first copy was kept; there is no event to note it on unless a decoder makes one of these bytes.
+            *feed.gap_bytes += 0;
+        }
+        if tcp.flags.rst() && !connection.reset {
+            connection.reset = true;
+            for one in [Side::First, Side::Second] {
+                pieces.clear();
+                connection.flush(one, &mut pieces);
+                feed.pieces(flow, one, &pieces, &[]);
+            }
+            feed.closed(flow, Close::Reset(side));
+        } else {
+            for one in [Side::First, Side::Second] {
+                if connection.is_finished(one) && !was_finished[one.index()] {
+                    feed.closed(flow, Close::Finished(one));
+                }
+            }
+        }
+        self.held_bytes = (self.held_bytes + connection.held_bytes()).saturating_sub(before);
+        flow.connection = Some(connection);
+        self.pieces = pieces;
+        schedule(flow, handle, &mut self.due);
+    }
+
+    /// Gives out what timed out until `clock`.
+    pub fn advance(&mut self, clock: Timestamp, out: &mut Output) {
+        if clock <= self.clock {
+            return;
+        }
+        self.clock = clock;
+        while let Some(Reverse((due, handle))) = self.due.peek().copied() {
+            if due > clock {
+                break;
+            }
+            self.due.pop();
+            self.expire(handle, due, clock, out);
+        }
+        self.report_period(clock, out);
+        let timeout = self.flows_config.timeout.nanos().unwrap_or(30_000_000_000);
+        while let Some(handle) = self.table.oldest(List::Active) {
+            let idle = self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.time) > timeout);
+            if !idle {
+                break;
+            }
+            self.silent(handle, out);
+        }
+        while let Some(handle) = self.table.oldest(List::Parked) {
+            let over = self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.time) > PARKED_NANOS);
+            if !over {
+                break;
+            }
+            self.end_flow(handle, out);
+        }
+    }
+
+    fn expire(&mut self, handle: Handle, due: Timestamp, clock: Timestamp, out: &mut Output) {
+        let Some(flow) = self.table.get_mut(handle) else { return };
+        if flow.deadline != Some(due) {
+            return;
+        }
+        flow.deadline = None;
+        if let Slot::Decoder(decoder, _) = &mut flow.slot
+            && decoder.deadline().is_some_and(|deadline| deadline <= clock)
+        {
+            let packet = flow.last_packet;
+            let mut context =
+                Context { flow: &mut flow.info, packet, common: &mut self.common, out, completing: false };
+            // The deadline itself is the moment, however late the clock comes: the same for any number of workers.
+            decoder.expire(&mut context, due);
+        }
+        schedule(flow, handle, &mut self.due);
+    }
+
+    /// A flow has been silent for too long: it ends, but a connection that may go on is kept for its decoder.
+    fn silent(&mut self, handle: Handle, out: &mut Output) {
+        let Some(flow) = self.table.get_mut(handle) else { return };
+        let goes_on = flow.connection.as_ref().is_some_and(|connection| !connection.is_over())
+            && matches!(flow.slot, Slot::Decoder(..));
+        if !goes_on {
+            self.end_flow(handle, out);
+            return;
+        }
+        self.report_final(handle, out);
+        self.table.touch(handle, List::Parked);
+    }
+
+    fn report_final(&mut self, handle: Handle, out: &mut Output) {
+        if !self.flows_config.enabled.0 {
+            return;
+        }
+        let packetbeat = self.common.profile == Profile::Packetbeat;
+        let observer = self.common.observer.clone();
+        if let Some(flow) = self.table.get_mut(handle) {
+            let mut event = report::event(&mut flow.info, &observer, flow.reports.given, true, packetbeat);
+            event.capture_loss = self.common.losses_between(&flow.info);
+            out.ended(event);
+        }
+    }
+
+    fn report_period(&mut self, clock: Timestamp, out: &mut Output) {
+        let Some(period) = self.flows_config.period.nanos().filter(|_| self.flows_config.enabled.0) else { return };
+        let next = *self.next_period.get_or_insert(clock.plus_nanos(period));
+        if clock < next {
+            return;
+        }
+        self.next_period = Some(clock.plus_nanos(period));
+        let packetbeat = self.common.profile == Profile::Packetbeat;
+        let observer = self.common.observer.clone();
+        for handle in self.table.handles(List::Active) {
+            let Some(flow) = self.table.get_mut(handle) else { continue };
+            let last = flow.info.last();
+            // A flow is reported only once it has lasted a period, and only if something has come since.
+            if flow.reports.at == Some(last) || clock.since(flow.info.began.time) < period {
+                continue;
+            }
+            let event = report::event(&mut flow.info, &observer, flow.reports.given, false, packetbeat);
+            flow.reports = Reports { given: flow.reports.given + 1, at: Some(last) };
+            out.ended(event);
+        }
+    }
+
+    fn end_flow(&mut self, handle: Handle, out: &mut Output) {
+        let parked = self.table.list(handle) == List::Parked;
+        if let Some(flow) = self.table.get_mut(handle) {
+            if let Some(mut connection) = flow.connection.take() {
+                self.held_bytes = self.held_bytes.saturating_sub(connection.held_bytes());
+                let mut feed = Feed {
+                    active: &self.active,
+                    ports: &self.ports,
+                    common: &mut self.common,
+                    out,
+                    packet: flow.last_packet,
+                    gap_bytes: &mut self.counters.stream_gap_bytes,
+                };
+                for side in [Side::First, Side::Second] {
+                    let mut pieces = Vec::new();
+                    connection.flush(side, &mut pieces);
+                    feed.pieces_at_end(flow, side, &pieces);
+                }
+            }
+            if let Slot::Decoder(decoder, _) = &mut flow.slot {
+                let packet = flow.last_packet;
+                let mut context =
+                    Context { flow: &mut flow.info, packet, common: &mut self.common, out, completing: false };
+                decoder.finish(&mut context);
+            }
+        }
+        if !parked {
+            self.report_final(handle, out);
+        }
+        self.table.remove(handle);
+    }
+
+    /// Notes packets that our own capture is known to have lost up to `clock`.
+    pub fn lost(&mut self, packets: u64, clock: Timestamp) {
+        self.common.losses.note(clock, packets);
+    }
+
+    /// The input ends: gives out everything that is open.
+    pub fn finish(&mut self, out: &mut Output) {
+        for list in [List::Parked, List::Active] {
+            for handle in self.table.handles(list) {
+                self.end_flow(handle, out);
+            }
+        }
+    }
+
+    /// Number of the oldest packet that an open flow still needs.
+    pub fn oldest_needed(&self) -> Option<u64> {
+        let of_flow = |flow: &Flow| {
+            let open = match &flow.slot {
+                Slot::Decoder(decoder, _) => decoder.oldest_needed(),
+                Slot::Undecided(_) | Slot::Unknown => None,
+            };
+            let reported = self.flows_config.enabled.0.then_some(flow.info.began.packet);
+            match (open, reported) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            }
+        };
+        self.table.values().filter_map(of_flow).min()
+    }
+}
+
+impl Common {
+    fn losses_between(&self, flow: &FlowInfo) -> u64 {
+        self.losses.total(flow.began.time, flow.last.time)
+    }
+}
+
+/// See [`PacketInfo::path`].
+fn path_of(interface: u32, dissected: &Dissected<'_>, ttl: u8) -> u64 {
+    let link = &dissected.link;
+    let seen = u64::from(interface) << 32 ^ u64::from(link.interface_index.unwrap_or(0));
+    let link = u64::from(link.packet_type.unwrap_or(0)) << 8 | u64::from(ttl);
+    let tunnels = dissected.tunnels.iter().fold(0, |sum: u64, tunnel| {
+        sum.wrapping_mul(31).wrapping_add(u64::from(tunnel.id)).wrapping_add(tunnel.kind as u64 + 1)
+    });
+    seen ^ link << 16 ^ tunnels.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+const fn side_of(first: Direction, direction: Direction) -> Side {
+    if first.index() == direction.index() { Side::First } else { Side::Second }
+}
+
+/// Notes when the decoder wants to be called again.
+fn schedule(flow: &mut Flow, handle: Handle, due: &mut BinaryHeap<Reverse<(Timestamp, Handle)>>) {
+    let Slot::Decoder(decoder, _) = &flow.slot else { return };
+    if let Some(deadline) = decoder.deadline()
+        && flow.deadline.is_none_or(|scheduled| deadline < scheduled)
+    {
+        flow.deadline = Some(deadline);
+        due.push(Reverse((deadline, handle)));
+    }
+}
+
+fn factory_at<'a>(active: &'a [Active], flow: &Flow, number: u8) -> Option<(usize, &'a Active)> {
+    let number = usize::from(number);
+    active.get(number).filter(|_| flow.refused & 1 << number == 0).map(|one| (number, one))
+}
+
+/// What was announced about a flow, if its protocol is active and has not given it back.
+fn announced(flow: &Flow, active: &[Active], common: &Common, now: Timestamp) -> Option<(usize, Box<dyn FlowDecoder>)> {
+    let expectation = common.expectations.find(flow.info.first, flow.info.second, now)?;
+    let number = active.iter().position(|one| one.protocol.name == expectation.protocol)?;
+    if flow.refused & 1 << number != 0 {
+        return None;
+    }
+    Some((number, active[number].factory.decoder(&flow.info, Some(&expectation.announced))))
+}
+
+/// The protocol that stands for one of a flow's ports: the second side's first, for it is the server's more often.
+fn by_port(flow: &Flow, active: &[Active], ports: &[(u8, u8)], stream: bool) -> Option<usize> {
+    let at = |port: u16| {
+        let (datagrams, streams) = ports.get(usize::from(port)).copied().unwrap_or((NO_PROTOCOL, NO_PROTOCOL));
+        factory_at(active, flow, if stream { streams } else { datagrams }).map(|(number, _)| number)
+    };
+    at(flow.info.second.port).or_else(|| at(flow.info.first.port))
+}
+
+fn decide_datagrams(
+    flow: &mut Flow,
+    active: &[Active],
+    ports: &[(u8, u8)],
+    common: &Common,
+    side: Side,
+    payload: &[u8],
+    now: Timestamp,
+) {
+    if flow.info.protocol != protocol::UDP {
+        let stands_for = |one: &Active| one.protocol.ip_protocols.contains(&flow.info.protocol);
+        flow.slot = match active.iter().position(stands_for) {
+            Some(number) if flow.refused & 1 << number == 0 => {
+                Slot::Decoder(active[number].factory.decoder(&flow.info, None), number)
+            }
+            _ => Slot::Unknown,
+        };
+        return;
+    }
+    if let Some((number, decoder)) = announced(flow, active, common, now) {
+        flow.slot = Slot::Decoder(decoder, number);
+        return;
+    }
+    if let Some(number) = by_port(flow, active, ports, false) {
+        flow.slot = Slot::Decoder(active[number].factory.decoder(&flow.info, None), number);
+        return;
+    }
+    if common.profile == Profile::Packetbeat {
+        flow.slot = Slot::Unknown;
+        return;
+    }
+    let sample = Sample {
+        stream: false,
+        side,
+        bytes: payload,
+        ports: (flow.info.endpoint(side).port, flow.info.endpoint(side.other()).port),
+    };
+    let mut later = None;
+    for (number, one) in active.iter().enumerate() {
+        if !one.protocol.datagrams || flow.refused & 1 << number != 0 {
+            continue;
+        }
+        match one.protocol.recognise.map(|recognise| recognise(&sample)) {
+            Some(Recognition::Yes) => {
+                flow.slot = Slot::Decoder(one.factory.decoder(&flow.info, None), number);
+                return;
+            }
+            Some(Recognition::Maybe) => later = later.or(Some(number)),
+            Some(Recognition::No) | None => {}
+        }
+    }
+    if let Some(number) = later {
+        // A decoder on trial: it says nothing until it is sure, and gives the flow back if it never is.
+        flow.slot = Slot::Decoder(active[number].factory.decoder(&flow.info, None), number);
+    } else if flow.info.packets[0] + flow.info.packets[1] > SAMPLE_DATAGRAMS {
+        flow.slot = Slot::Unknown;
+    }
+}
+
+/// Brings pieces of a stream to the flow's decoder, or to those that may recognise it.
+struct Feed<'a> {
+    active: &'a [Active],
+    ports: &'a [(u8, u8)],
+    common: &'a mut Common,
+    out: &'a mut Output,
+    packet: PacketInfo,
+    gap_bytes: &'a mut u64,
+}
+
+impl Feed<'_> {
+    fn pieces(&mut self, flow: &mut Flow, side: Side, pieces: &[Piece], payload: &[u8]) {
+        self.run(flow, side, pieces, payload, true);
+    }
+
+    fn pieces_at_end(&mut self, flow: &mut Flow, side: Side, pieces: &[Piece]) {
+        self.run(flow, side, pieces, &[], false);
+    }
+
+    fn run(&mut self, flow: &mut Flow, side: Side, pieces: &[Piece], payload: &[u8], completing: bool) {
+        for piece in pieces {
+            match piece {
+                Piece::Fresh(from, to) => {
+                    let bytes = payload.get(*from..*to).unwrap_or_default();
+                    self.data(flow, side, bytes, completing);
+                }
+                Piece::Held(bytes) => self.data(flow, side, bytes, completing),
+                Piece::Gap(length) => {
+                    *self.gap_bytes += length;
+                    self.gap(flow, side, *length, completing);
+                }
+            }
+        }
+    }
+
+    fn context<'c>(&'c mut self, info: &'c mut FlowInfo, packet: PacketInfo, completing: bool) -> Context<'c> {
+        Context { flow: info, packet, common: self.common, out: self.out, completing }
+    }
+
+    fn data(&mut self, flow: &mut Flow, side: Side, bytes: &[u8], completing: bool) {
+        if bytes.is_empty() {
+            return;
+        }
+        let packet = self.packet;
+        match &mut flow.slot {
+            Slot::Unknown => {}
+            Slot::Decoder(decoder, number) => {
+                let mut context =
+                    Context { flow: &mut flow.info, packet, common: self.common, out: self.out, completing };
+                if decoder.data(&mut context, side, bytes) == Verdict::GiveBack {
+                    decoder.finish(&mut context);
+                    flow.refused |= 1 << *number;
+                    flow.slot = Slot::Undecided(None);
+                }
+            }
+            Slot::Undecided(_) => self.sample(flow, side, bytes, completing),
+        }
+    }
+
+    /// Keeps the first bytes of a stream until somebody recognises them.
+    fn sample(&mut self, flow: &mut Flow, side: Side, bytes: &[u8], completing: bool) {
+        let Slot::Undecided(sampled) = &mut flow.slot else { return };
+        let mut sampled = sampled.take().unwrap_or_default();
+        sampled.pieces.push((side, self.packet, bytes.to_vec()));
+        sampled.sides[side.index()].extend_from_slice(bytes);
+        loop {
+            match decide_stream(flow, self.active, self.ports, self.common, &sampled, self.packet.time) {
+                Decision::Nobody => {
+                    flow.slot = Slot::Unknown;
+                    return;
+                }
+                Decision::Later => {
+                    flow.slot = Slot::Undecided(Some(sampled));
+                    return;
+                }
+                Decision::Protocol(number, mut decoder) => {
+                    if self.replay(flow, &mut decoder, &sampled, completing) {
+                        flow.slot = Slot::Decoder(decoder, number);
+                        return;
+                    }
+                    flow.refused |= 1 << number;
+                }
+            }
+        }
+    }
+
+    fn replay(
+        &mut self,
+        flow: &mut Flow,
+        decoder: &mut Box<dyn FlowDecoder>,
+        sampled: &Sampled,
+        completing: bool,
+    ) -> bool {
+        for (side, packet, bytes) in &sampled.pieces {
+            let mut context = self.context(&mut flow.info, *packet, completing);
+            if decoder.data(&mut context, *side, bytes) == Verdict::GiveBack {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn gap(&mut self, flow: &mut Flow, side: Side, length: u64, completing: bool) {
+        let packet = self.packet;
+        match &mut flow.slot {
+            Slot::Unknown => {}
+            Slot::Undecided(sampled) => {
+                // What was not recognised before the hole will not be by what stands behind it, put together.
+                *sampled = None;
+            }
+            Slot::Decoder(decoder, number) => {
+                let mut context =
+                    Context { flow: &mut flow.info, packet, common: self.common, out: self.out, completing };
+                if decoder.gap(&mut context, side, length) == Verdict::GiveBack {
+                    decoder.finish(&mut context);
+                    flow.refused |= 1 << *number;
+                    flow.slot = Slot::Undecided(None);
+                }
+            }
+        }
+    }
+
+    fn closed(&mut self, flow: &mut Flow, how: Close) {
+        let packet = self.packet;
+        if let Slot::Decoder(decoder, _) = &mut flow.slot {
+            let mut context =
+                Context { flow: &mut flow.info, packet, common: self.common, out: self.out, completing: true };
+            decoder.closed(&mut context, how);
+        }
+    }
+}
+
+enum Decision {
+    Protocol(usize, Box<dyn FlowDecoder>),
+    Later,
+    Nobody,
+}
+
+fn decide_stream(
+    flow: &Flow,
+    active: &[Active],
+    ports: &[(u8, u8)],
+    common: &Common,
+    sampled: &Sampled,
+    now: Timestamp,
+) -> Decision {
+    if let Some((number, decoder)) = announced(flow, active, common, now) {
+        return Decision::Protocol(number, decoder);
+    }
+    if let Some(number) = by_port(flow, active, ports, true) {
+        return Decision::Protocol(number, active[number].factory.decoder(&flow.info, None));
+    }
+    if common.profile == Profile::Packetbeat {
+        return Decision::Nobody;
+    }
+    let mut maybe = false;
+    for side in [Side::First, Side::Second] {
+        let bytes = &sampled.sides[side.index()];
+        if bytes.is_empty() {
+            continue;
+        }
+        let ports = (flow.info.endpoint(side).port, flow.info.endpoint(side.other()).port);
+        let sample = Sample { stream: true, side, bytes, ports };
+        for (number, one) in active.iter().enumerate() {
+            if !one.protocol.streams || flow.refused & 1 << number != 0 {
+                continue;
+            }
+            match one.protocol.recognise.map(|recognise| recognise(&sample)) {
+                Some(Recognition::Yes) => {
+                    return Decision::Protocol(number, one.factory.decoder(&flow.info, None));
+                }
+                Some(Recognition::Maybe) if bytes.len() < SAMPLE_BYTES => maybe = true,
+                _ => {}
+            }
+        }
+    }
+    if maybe { Decision::Later } else { Decision::Nobody }
+}
