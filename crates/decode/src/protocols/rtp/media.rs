@@ -73,7 +73,8 @@ impl Media {
             for at in 0..self.held.len() {
                 let known = self.held.get(at).and_then(|held| self.announced(held.up)).cloned();
                 let Some(held) = self.held.get_mut(at) else { break };
-                let call = |announced: &Option<Arc<Announced>>| announced.as_ref().map(|announced| announced.call_id.clone());
+                let call =
+                    |announced: &Option<Arc<Announced>>| announced.as_ref().map(|announced| announced.call_id.clone());
                 if held.announced.is_none() || call(&held.announced) == call(&known) {
                     held.announced = known;
                     held.stream.forget_codec();

@@ -272,7 +272,8 @@ impl Stream {
         counts.types |= 1 << (header.payload_type & 0x7f);
         match place {
             Place::InOrder => {
-                if let Some(nominal_ms) = self.timing.nominal_ms(&tick).filter(|_| self.is_sound() && !self.after_event) {
+                if let Some(nominal_ms) = self.timing.nominal_ms(&tick).filter(|_| self.is_sound() && !self.after_event)
+                {
                     self.hear(nominal_ms);
                 }
             }
