@@ -49,7 +49,10 @@ pub trait Decoder: Send {
 /// Makes decoders, one per worker and stream.
 pub trait Factory: Send + Sync {
     /// A decoder for this stream.
-    fn decoder(&self, stream: &Arc<Stream>) -> Box<dyn Decoder>;
+    ///
+    /// # Errors
+    /// When the configuration cannot be used; found before anything starts.
+    fn decoder(&self, stream: &Arc<Stream>) -> Result<Box<dyn Decoder>, String>;
 }
 
 /// Events as a decoder gives them out.

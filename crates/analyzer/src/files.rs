@@ -11,7 +11,8 @@ use packet::{Interface, Packet, Timestamp};
 
 use crate::capture_file::{self, CaptureFile};
 use crate::decoder::Stream;
-use crate::order::Waiting;
+use crate::correlation::Stage;
+use crate::order::{Waiting, place_of};
 use crate::pool::{Pool, Sink};
 use crate::worker::Render;
 
@@ -173,15 +174,25 @@ pub struct Ordered<W: io::Write> {
     renderer: Box<dyn Render>,
     waiting: Waiting,
     buffer: Vec<u8>,
+    stage: Stage,
+    /// Events that ended at some time and say something about calls: the stage sees them in their order at the end.
+    for_stage: Vec<Event>,
 }
 
 /// Bytes are handed on when this many are there.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 impl<W: io::Write> Ordered<W> {
-    /// Writes to `out`; `renderer` is for events about the file itself.
-    pub fn new(out: W, renderer: Box<dyn Render>) -> Self {
-        Self { out, renderer, waiting: Waiting::new(), buffer: Vec::with_capacity(BUFFER_BYTES * 2) }
+    /// Writes to `out`; `renderer` is for events that no worker made.
+    pub fn new(out: W, renderer: Box<dyn Render>, with_calls: bool) -> Self {
+        Self {
+            out,
+            renderer,
+            waiting: Waiting::new(),
+            buffer: Vec::with_capacity(BUFFER_BYTES * 2),
+            stage: Stage::for_file(with_calls),
+            for_stage: Vec::new(),
+        }
     }
 
     /// Writes what waited for the end of a file.
@@ -190,6 +201,18 @@ impl<W: io::Write> Ordered<W> {
     /// When it cannot be written.
     pub fn end_of_file(&mut self) -> io::Result<()> {
         self.write_buffer()?;
+        self.for_stage.sort_by_key(place_of);
+        for event in self.for_stage.drain(..) {
+            self.stage.observe(&event);
+        }
+        self.stage.finish();
+        for mut event in std::mem::take(&mut self.stage.out) {
+            if self.renderer.process(&mut event) {
+                self.renderer.render(&event, &mut self.buffer);
+                self.waiting.push(&event, &self.buffer)?;
+                self.buffer.clear();
+            }
+        }
         let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, &mut self.out);
         std::mem::take(&mut self.waiting).write_sorted(&mut out)?;
         io::Write::flush(&mut out)
@@ -205,7 +228,14 @@ impl<W: io::Write> Ordered<W> {
 impl<W: io::Write> Sink for Ordered<W> {
     fn event(&mut self, event: Event, by_packet: Option<u64>, text: &[u8]) -> io::Result<()> {
         if by_packet.is_none() {
-            return self.waiting.push(&event, text);
+            self.waiting.push(&event, text)?;
+            if self.stage.concerns(&event) {
+                self.for_stage.push(event);
+            }
+            return Ok(());
+        }
+        if self.stage.concerns(&event) {
+            self.stage.observe(&event);
         }
         self.buffer.extend_from_slice(text);
         if self.buffer.len() >= BUFFER_BYTES { self.write_buffer() } else { Ok(()) }

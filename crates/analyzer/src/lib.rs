@@ -14,6 +14,7 @@ pub mod order;
 pub mod pool;
 pub mod position;
 pub mod processors;
+mod protocol_options;
 mod render;
 pub mod sandbox;
 mod settings;
@@ -28,13 +29,28 @@ use std::sync::{Arc, OnceLock};
 use event::Schema;
 pub use settings::{Sandbox, Settings};
 
-/// The fields of all decoders. A process has one schema: its order of fields is fixed once.
+/// The fields of everything that can come out: of all decoders, of flows and of calls.
+///
+/// # Panics
+/// Never in a release that passed its tests: two tables that contradict each other are found by a test.
 pub fn schema() -> &'static Schema {
     static SCHEMA: OnceLock<Schema> = OnceLock::new();
-    SCHEMA.get_or_init(engine::schema)
+    SCHEMA.get_or_init(|| {
+        let others = [decode::flow::report::TABLE, correlation::fields::TABLE];
+        let tables: Vec<_> = decode::protocols::ALL.iter().map(|protocol| protocol.fields).chain(others).collect();
+        Schema::new(&tables).unwrap_or_else(|error| panic!("field tables: {error}"))
+    })
 }
 
 /// Makes renderers that write JSON lines after tags and processors, one per worker.
 pub fn json_renderer(settings: &Settings) -> Arc<dyn Fn() -> Box<dyn worker::Render> + Send + Sync> {
     render::json_renderer(settings, schema())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_tables_of_decoders_and_calls_fit_together() {
+        assert!(super::schema().fields().len() > 50);
+    }
 }

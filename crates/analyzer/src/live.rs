@@ -14,12 +14,14 @@ use output::{EventBatch, Queue};
 use packet::batch::Item;
 use packet::{Epoch, SourceName, Timestamp};
 
+use crate::correlation::Stage;
 use crate::decoder::Stream;
 use crate::follow::{Follow, Start, Step};
 use crate::log::{Content, Log, LogEntry, LogError, Received, items};
 use crate::pool::{Pool, Sink};
 use crate::position::{self, Position, Positions};
 use crate::status::Shared;
+use crate::worker::Render;
 
 /// How long the feed is waited for before other things are seen to.
 const WAIT: Duration = Duration::from_millis(100);
@@ -51,6 +53,14 @@ pub struct Options {
     pub rewind_max: Duration,
 }
 
+/// What adds events of its own to those of the workers.
+pub struct Added {
+    /// What spans flows.
+    pub stage: Stage,
+    /// Renders what it adds.
+    pub renderer: Box<dyn Render>,
+}
+
 /// Why following ended.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
@@ -78,6 +88,7 @@ pub fn follow<L: Log>(
     log: L,
     pool: Pool,
     queues: Vec<Queue>,
+    added: Added,
     shared: Arc<Shared>,
     options: &Options,
     stop: &AtomicBool,
@@ -104,7 +115,7 @@ pub fn follow<L: Log>(
         streams: HashMap::new(),
         stream_count: 0,
         repeats,
-        delivery: Delivery::new(queues, Arc::clone(&shared)),
+        delivery: Delivery::new(queues, added, Arc::clone(&shared)),
         shared,
         pending: None,
         reachable: true,
@@ -369,6 +380,10 @@ impl<L: Log> Live<L> {
                 (Arc::clone(&state.stream), state.clock.plus_nanos(quiet).min(now.max(state.clock)))
             })
             .collect();
+        if let Some(latest) = quiet.iter().map(|(_, time)| *time).max().filter(|_| quiet.len() == self.streams.len()) {
+            self.delivery.added.stage.advance(latest);
+            self.delivery.take_added();
+        }
         for (stream, time) in quiet {
             self.pool.advance(&stream, time, &mut self.delivery).map_err(LiveError::Output)?;
         }
@@ -431,6 +446,8 @@ impl<L: Log> Live<L> {
             .finish(&state.stream, &mut self.delivery)
             .and_then(|()| self.pool.flush(&mut self.delivery))
             .map_err(LiveError::Output)?;
+        self.delivery.added.stage.finish_observer(&state.stream.observer);
+        self.delivery.take_added();
         self.delivery.repeats.remove(&(Arc::as_ptr(&state.stream.observer) as usize));
         self.repeats.remove(key);
         tracing::info!(source = key.0.as_str(), epoch = %key.1, "decoded to its end");
@@ -452,6 +469,11 @@ impl<L: Log> Live<L> {
         for (mark, packet) in &self.delivery.needed {
             if let Some(key) = by_mark.get(*mark as usize) {
                 needed.insert(key, *packet);
+            }
+        }
+        for (key, state) in &self.streams {
+            if let Some(oldest) = self.delivery.added.stage.oldest_needed(&state.stream.observer) {
+                needed.entry(key).and_modify(|packet| *packet = oldest.min(*packet)).or_insert(oldest);
             }
         }
         let mut positions = self.positions.snapshot(|source, epoch| needed.get(&(source.clone(), epoch)).copied());
@@ -498,10 +520,12 @@ struct Delivery {
     /// Per observer (by address): events that packets below this number completed were given out by an earlier run.
     repeats: HashMap<usize, u64>,
     closed: bool,
+    added: Added,
+    text: Vec<u8>,
 }
 
 impl Delivery {
-    fn new(queues: Vec<Queue>, shared: Arc<Shared>) -> Self {
+    fn new(queues: Vec<Queue>, added: Added, shared: Arc<Shared>) -> Self {
         for queue in &queues {
             shared.add_output(queue.name(), Arc::clone(queue.counters()));
         }
@@ -514,6 +538,19 @@ impl Delivery {
             needed: Vec::new(),
             repeats: HashMap::new(),
             closed: false,
+            added,
+            text: Vec::new(),
+        }
+    }
+
+    /// Passes on what the stage has added.
+    fn take_added(&mut self) {
+        for mut event in std::mem::take(&mut self.added.stage.out) {
+            self.text.clear();
+            if self.added.renderer.process(&mut event) {
+                self.added.renderer.render(&event, &mut self.text);
+                self.batch.push_written(event, &self.text);
+            }
         }
     }
 
@@ -522,7 +559,7 @@ impl Delivery {
             return;
         }
         self.number += 1;
-        Shared::add(&self.shared.events, self.batch.len() as u64);
+        self.shared.count_events(self.batch.events());
         let batch = Arc::new(std::mem::take(&mut self.batch));
         let number = self.number;
         self.queues.retain(|queue| {
@@ -565,7 +602,14 @@ impl Sink for Delivery {
         if self.batch.is_empty() {
             self.since = Instant::now();
         }
+        let concerns = self.added.stage.concerns(&event);
+        if concerns {
+            self.added.stage.observe(&event);
+        }
         self.batch.push_written(event, text);
+        if concerns && !self.added.stage.out.is_empty() {
+            self.take_added();
+        }
         if self.batch.len() >= BATCH_EVENTS || self.batch.json_bytes() >= BATCH_BYTES {
             self.send();
         }

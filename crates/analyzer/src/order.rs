@@ -5,16 +5,18 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use event::Event;
+use event::{Event, Value, common};
 
 /// Rendered events that wait for the end of input are kept in memory up to this size, then in an unnamed temporary file.
 const MEMORY_MAX: usize = 16 << 20;
 
-/// Place among the events that wait for the end: start, then first packet, then id.
+/// Place among the events that wait for the end: start, then first packet, then what tells several events of one beginning apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
-    time: u64,
+    start: u64,
     first_packet: u64,
+    time: u64,
+    ordinal: u32,
     id: u128,
 }
 
@@ -107,7 +109,17 @@ pub struct Place(Key);
 
 /// The place of an event.
 pub fn place_of(event: &Event) -> Place {
-    Place(Key { time: event.time.nanos(), first_packet: event.origin.first_packet, id: event.id().0 })
+    let start = match event.get(&common::EVENT_START) {
+        Some(Value::Time(start)) => *start,
+        _ => event.time,
+    };
+    Place(Key {
+        start: start.nanos(),
+        first_packet: event.origin.first_packet,
+        time: event.time.nanos(),
+        ordinal: event.ordinal,
+        id: event.id().0,
+    })
 }
 
 #[cfg(test)]

@@ -20,6 +20,10 @@ const CHUNK_PACKETS: usize = 2048;
 const CHUNK_BYTES: usize = 512 * 1024;
 /// Chunks on their way at most: each holds one chunk of packets and what came out of it.
 const CHUNKS_IN_FLIGHT: usize = 4;
+/// More workers than this are of no use.
+const WORKERS_MAX: usize = 256;
+/// Stands for all workers.
+const EVERY_WORKER: u16 = u16::MAX;
 /// With one worker, what came out is passed on after this many packets.
 const PASS_ON_PACKETS: u32 = 64;
 
@@ -110,7 +114,7 @@ impl Pool {
     pub fn new(workers: usize, parts: &Parts) -> io::Result<Self> {
         let workers = match workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
-            given => given.min(usize::from(u16::MAX)),
+            given => given.min(WORKERS_MAX),
         };
         let kind = if workers == 1 {
             Kind::Inline { worker: Box::new(Worker::new(parts.clone())), since: 0 }
@@ -300,7 +304,7 @@ impl Threads {
             let parts = parts.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || work(number as u16, &parts, &jobs, &done_sender))?;
+                .spawn(move || work(number as u16, workers, &parts, &jobs, &done_sender))?;
             threads.jobs.push(job_sender);
             threads.done.push(done);
             threads.threads.push(thread);
@@ -334,9 +338,8 @@ impl Threads {
             }
             chunk.interfaces.push(Arc::clone(interfaces));
         }
-        let hash = shard::of(interface.link_type, packet);
-        // The high half of the product is as even as the hash, without a division.
-        let worker = ((u128::from(hash) * self.jobs.len() as u128) >> 64) as u16;
+        let shard = shard::of(interface.link_type, packet);
+        let worker = if shard.everywhere { EVERY_WORKER } else { shard.worker(self.jobs.len()) };
         let offset = chunk.bytes.len();
         chunk.bytes.extend_from_slice(packet.data);
         chunk.packets.push(Meta {
@@ -418,10 +421,11 @@ fn gone() -> io::Error {
     io::Error::other("a worker ended unexpectedly; please report this")
 }
 
-fn work(number: u16, parts: &Parts, jobs: &Receiver<Arc<Chunk>>, done: &Sender<Done>) {
+fn work(number: u16, workers: usize, parts: &Parts, jobs: &Receiver<Arc<Chunk>>, done: &Sender<Done>) {
     let mut worker = Worker::new(parts.clone());
+    worker.one_of = Some((number, workers));
     for chunk in jobs {
-        for meta in chunk.packets.iter().filter(|meta| meta.worker == number) {
+        for meta in chunk.packets.iter().filter(|meta| meta.worker == number || meta.worker == EVERY_WORKER) {
             let at = (meta.interface >> 20) as usize;
             let (Some(stream), Some(interfaces)) = (chunk.streams.get(at), chunk.interfaces.get(at)) else { continue };
             let index = meta.interface & 0xf_ffff;

@@ -1,17 +1,40 @@
 //! Which worker a packet belongs to: all packets of a flow, both directions, its fragments and the ICMP errors about it go to the same.
-//! Deliberately coarse: by the two addresses, so that a call's signalling and media between two hosts stay together too.
+//! Deliberately coarse: by the two addresses. What announces flows between other hosts (SIP and its SDP) goes to every worker, so that each
+//! knows what it announces; the event comes from the one it belongs to.
 
-use packet::flow::{Endpoint, FlowKey};
+use event::{Event, Field, Value, common};
+use packet::flow::{Endpoint, FlowKey, protocol};
 use packet::net::{self, Dissected, Transport};
 use packet::{LinkType, Packet};
+use std::net::IpAddr;
 
-/// A number that is the same for all packets that must meet in one worker.
+/// Ports of signalling that announces media.
+const ANNOUNCING_PORTS: [u16; 2] = [5060, 5061];
+
+/// Where a packet goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// The same for all packets that must meet in one worker.
+    pub hash: u64,
+    /// Whether every worker must see it.
+    pub everywhere: bool,
+}
+
+impl Shard {
+    /// The worker that it belongs to.
+    pub fn worker(self, workers: usize) -> u16 {
+        // The high half of the product is as even as the hash, without a division.
+        ((u128::from(self.hash) * workers as u128) >> 64) as u16
+    }
+}
+
+/// The shard of a packet.
 ///
 /// What comes through a tunnel goes by the tunnel's ends: a fragment of the outer packet does not show what is inside.
-pub fn of(link_type: LinkType, packet: &Packet<'_>) -> u64 {
+pub fn of(link_type: LinkType, packet: &Packet<'_>) -> Shard {
     let dissected = net::dissect(link_type, packet.data, packet.original_length);
     if let Some(tunnel) = dissected.tunnels.outermost() {
-        return addresses(Endpoint::new(tunnel.source, 0), Endpoint::new(tunnel.destination, 0));
+        return Shard { hash: addresses(tunnel.source, tunnel.destination), everywhere: false };
     }
     if let Transport::Icmp(icmp) = dissected.transport
         && icmp.is_error()
@@ -19,19 +42,122 @@ pub fn of(link_type: LinkType, packet: &Packet<'_>) -> u64 {
         // The quoted packet is the one the error is about; the sender of the error may be anybody on its way.
         let quoted = net::dissect_network(dissected.payload, dissected.payload_wire);
         if quoted.network.is_some() {
-            return ends(&quoted);
+            return Shard { hash: ends(&quoted), everywhere: false };
         }
     }
-    ends(&dissected)
+    Shard { hash: ends(&dissected), everywhere: announces(&dissected) }
 }
 
 fn ends(dissected: &Dissected<'_>) -> u64 {
-    dissected
-        .network
-        .as_ref()
-        .map_or(0, |network| addresses(Endpoint::new(network.source, 0), Endpoint::new(network.destination, 0)))
+    dissected.network.as_ref().map_or(0, |network| addresses(network.source, network.destination))
 }
 
-fn addresses(from: Endpoint, to: Endpoint) -> u64 {
-    FlowKey::new(from, to, 0).0.hash_addresses()
+fn addresses(from: IpAddr, to: IpAddr) -> u64 {
+    FlowKey::new(Endpoint::new(from, 0), Endpoint::new(to, 0), 0).0.hash_addresses()
+}
+
+fn announces(dissected: &Dissected<'_>) -> bool {
+    match dissected.transport {
+        // A long INVITE comes in fragments, of which only the first shows a port.
+        Transport::Fragment => dissected.network.as_ref().is_some_and(|network| network.protocol == protocol::UDP),
+        Transport::Udp(_) | Transport::Tcp(_) => {
+            let (from, to) = dissected.transport.ports().unwrap_or_default();
+            ANNOUNCING_PORTS.contains(&from)
+                || ANNOUNCING_PORTS.contains(&to)
+                || (matches!(dissected.transport, Transport::Udp(_)) && looks_like_sip(dissected.payload))
+        }
+        _ => false,
+    }
+}
+
+/// The first line of a SIP message ends in its version or begins with it.
+fn looks_like_sip(payload: &[u8]) -> bool {
+    const LINE_MAX: usize = 256;
+    if payload.starts_with(b"SIP/2.0 ") {
+        return true;
+    }
+    if !payload.first().is_some_and(u8::is_ascii_uppercase) {
+        return false;
+    }
+    let head = payload.get(..payload.len().min(LINE_MAX)).unwrap_or_default();
+    head.split(|byte| *byte == b'\r').next().is_some_and(|line| line.ends_with(b" SIP/2.0"))
+}
+
+/// The shard that an event belongs to, if it is about a flow whose packets may have gone everywhere.
+pub fn of_event(event: &Event) -> Option<Shard> {
+    let address = |field: &'static Field| match event.get(field)? {
+        Value::Ip(address) => Some(*address),
+        _ => None,
+    };
+    let transport = event.get_str(&common::NETWORK_TRANSPORT)?;
+    if !matches!(transport, "udp" | "tcp") || event.get(&common::NETWORK_OUTER_SOURCE_IP).is_some() {
+        return None;
+    }
+    let hash = addresses(address(&common::SOURCE_IP)?, address(&common::DESTINATION_IP)?);
+    Some(Shard { hash, everywhere: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use packet::Timestamp;
+
+    fn shard(bytes: &[u8]) -> Shard {
+        let packet = Packet { time: Timestamp::ZERO, interface: 0, original_length: bytes.len() as u32, data: bytes };
+        of(LinkType::RAW, &packet)
+    }
+
+    fn ipv4(protocol: u8, fragment: u16, from: [u8; 4], to: [u8; 4], payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0x45, 0, 0, 0, 0, 9, 0, 0, 64, protocol, 0, 0];
+        bytes[2..4].copy_from_slice(&(20 + payload.len() as u16).to_be_bytes());
+        bytes[6..8].copy_from_slice(&fragment.to_be_bytes());
+        bytes.extend(from.iter().chain(&to).chain(payload));
+        bytes
+    }
+
+    fn udp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
+        let mut bytes: Vec<u8> =
+            [from, to, 8 + payload.len() as u16, 0].iter().flat_map(|value| value.to_be_bytes()).collect();
+        bytes.extend(payload);
+        bytes
+    }
+
+    const A: [u8; 4] = [10, 0, 0, 1];
+    const B: [u8; 4] = [192, 0, 2, 7];
+    const ROUTER: [u8; 4] = [203, 0, 113, 1];
+
+    #[test]
+    fn directions_fragments_and_errors_of_a_flow_meet() {
+        let there = ipv4(17, 0, A, B, &udp(4000, 53, b"ask"));
+        let back = ipv4(17, 0, B, A, &udp(53, 4000, b"say"));
+        let fragment = ipv4(17, 0x2003, A, B, b"the rest");
+        let mut quoting = vec![3, 3, 0, 0, 0, 0, 0, 0];
+        quoting.extend(&there);
+        let error = ipv4(1, 0, ROUTER, A, &quoting);
+        let expect = shard(&there).hash;
+        for bytes in [&back, &fragment, &error] {
+            assert_eq!(shard(bytes).hash, expect);
+        }
+        assert_ne!(shard(&ipv4(17, 0, A, ROUTER, &udp(4000, 53, b"ask"))).hash, expect);
+    }
+
+    #[test]
+    fn signalling_that_announces_media_goes_everywhere() {
+        assert!(shard(&ipv4(17, 0, A, B, &udp(5060, 5060, b"INVITE"))).everywhere);
+        assert!(shard(&ipv4(17, 0, A, B, &udp(40, 41, b"INVITE sip:a@b SIP/2.0\r\nVia: x"))).everywhere);
+        assert!(shard(&ipv4(17, 0, A, B, &udp(40, 41, b"SIP/2.0 200 OK\r\n"))).everywhere);
+        assert!(shard(&ipv4(17, 0x2000, A, B, b"a fragment")).everywhere);
+        assert!(!shard(&ipv4(17, 0, A, B, &udp(40, 53, b"ask"))).everywhere);
+        assert!(!shard(&ipv4(17, 0, A, B, &udp(40, 1900, b"NOTIFY * HTTP/1.1\r\n"))).everywhere);
+    }
+
+    #[test]
+    fn shards_are_even_among_workers() {
+        let mut counts = [0; 4];
+        for host in 0..=255 {
+            let bytes = ipv4(17, 0, [10, 0, 0, host], B, &udp(4000, 53, b"ask"));
+            counts[usize::from(shard(&bytes).worker(4))] += 1;
+        }
+        assert!(counts.iter().all(|count| *count > 32), "{counts:?}");
+    }
 }

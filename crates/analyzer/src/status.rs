@@ -1,6 +1,7 @@
 //! What the analyzer tells about itself over HTTP: `/healthz`, `/readyz`, `/status` (JSON) and `/metrics` (Prometheus text).
 //! Changes nothing and serves no packet or event.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -43,6 +44,7 @@ pub struct Shared {
     pub decoder_panics: AtomicU64,
     /// Whether the feed is subscribed and stored positions are caught up with.
     pub ready: AtomicBool,
+    events_by_type: Mutex<BTreeMap<&'static str, u64>>,
     positions: Mutex<Vec<Position>>,
     facts: Mutex<Option<Facts>>,
     outputs: Mutex<Vec<(&'static str, Arc<Counters>)>>,
@@ -57,6 +59,15 @@ impl Shared {
     /// Adds to a counter.
     pub fn add(counter: &AtomicU64, value: u64) {
         counter.fetch_add(value, Ordering::Relaxed);
+    }
+
+    /// Counts events that are handed to the outputs.
+    pub fn count_events(&self, events: &[event::Event]) {
+        Self::add(&self.events, events.len() as u64);
+        let mut by_type = lock(&self.events_by_type);
+        for event in events {
+            *by_type.entry(event.event_type).or_default() += 1;
+        }
     }
 
     /// States how far the analyzer has come; everything before is decoded and written.
@@ -80,6 +91,7 @@ impl Shared {
             version: env!("CARGO_PKG_VERSION"),
             ready: self.ready.load(Ordering::Relaxed),
             counters: self.counters().into_iter().map(|(name, _, value)| (name, value)).collect(),
+            events_by_type: lock(&self.events_by_type).clone(),
             positions: lock(&self.positions).clone(),
             sandbox: lock(&self.facts).clone(),
             outputs: lock(&self.outputs).iter().map(|(name, counters)| (*name, counters.snapshot())).collect(),
@@ -109,6 +121,10 @@ impl Shared {
             text.push_str(&format!(
                 "# HELP tapline_analyzer_{name}_total {help}.\n# TYPE tapline_analyzer_{name}_total counter\ntapline_analyzer_{name}_total {value}\n"
             ));
+        }
+        text.push_str("# HELP tapline_analyzer_events_by_type_total Events by type.\n# TYPE tapline_analyzer_events_by_type_total counter\n");
+        for (name, count) in lock(&self.events_by_type).iter() {
+            text.push_str(&format!("tapline_analyzer_events_by_type_total{{type=\"{name}\"}} {count}\n"));
         }
         let outputs: Vec<(&str, Snapshot)> =
             lock(&self.outputs).iter().map(|(name, counters)| (*name, counters.snapshot())).collect();
@@ -150,13 +166,15 @@ pub struct Status {
     /// Whether the feed is subscribed and what was missed has been fetched.
     pub ready: bool,
     /// The counters by name.
-    pub counters: std::collections::BTreeMap<&'static str, u64>,
+    pub counters: BTreeMap<&'static str, u64>,
+    /// Events handed to the outputs in this run, by type.
+    pub events_by_type: BTreeMap<&'static str, u64>,
     /// How far each source and epoch is decoded and written.
     pub positions: Vec<Position>,
     /// What the sandbox does.
     pub sandbox: Option<Facts>,
     /// The outputs' counters.
-    pub outputs: std::collections::BTreeMap<&'static str, Snapshot>,
+    pub outputs: BTreeMap<&'static str, Snapshot>,
 }
 
 /// A listening socket, bound before the sandbox shuts.

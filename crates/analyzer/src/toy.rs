@@ -54,8 +54,8 @@ impl Decoder for Threes {
 
 struct Make;
 impl Factory for Make {
-    fn decoder(&self, stream: &Arc<Stream>) -> Box<dyn Decoder> {
-        Box::new(Threes { stream: Arc::clone(stream), seen: Default::default() })
+    fn decoder(&self, stream: &Arc<Stream>) -> Result<Box<dyn Decoder>, String> {
+        Ok(Box::new(Threes { stream: Arc::clone(stream), seen: Default::default() }))
     }
 }
 

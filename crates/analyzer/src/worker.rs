@@ -2,12 +2,14 @@
 //! Owns no thread and no channel; a decoder that panics costs its stream's open flows, never the process.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use event::Event;
 
+use crate::shard;
 use crate::decoder::{Decoder, Emitted, Factory, Numbered, Stream};
 
 /// Turns an event into the bytes that are written of it.
@@ -74,6 +76,8 @@ pub struct Worker {
     pub results: Results,
     /// How often a decoder panicked.
     pub panics: u64,
+    /// Its number and how many there are, if it is one of several: events of flows that belong to others are theirs to give out.
+    pub one_of: Option<(u16, usize)>,
 }
 
 impl Worker {
@@ -87,6 +91,7 @@ impl Worker {
             emitted: Emitted::default(),
             results: Results::default(),
             panics: 0,
+            one_of: None,
         }
     }
 
@@ -119,7 +124,16 @@ impl Worker {
 
     fn with(&mut self, stream: &Arc<Stream>, act: impl FnOnce(&mut dyn Decoder, &mut Emitted), packet: u64) {
         let factory = &self.parts.decoders;
-        let decoder = self.decoders.entry(stream.number).or_insert_with(|| factory.decoder(stream));
+        let decoder = match self.decoders.entry(stream.number) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => match factory.decoder(stream) {
+                Ok(decoder) => entry.insert(decoder),
+                Err(error) => {
+                    tracing::error!("no decoder: {error}");
+                    return;
+                }
+            },
+        };
         let emitted = &mut self.emitted;
         // After a panic the decoder is thrown away, so no half-changed state is seen again.
         if catch_unwind(AssertUnwindSafe(|| act(decoder.as_mut(), emitted))).is_err() {
@@ -139,6 +153,11 @@ impl Worker {
 
     fn render(&mut self) {
         for (mut event, by_packet) in self.emitted.events.drain(..) {
+            if let Some((number, workers)) = self.one_of
+                && shard::of_event(&event).is_some_and(|shard| shard.worker(workers) != number)
+            {
+                continue;
+            }
             if !self.renderer.process(&mut event) {
                 continue;
             }

@@ -32,6 +32,11 @@ macro_rules! outputs {
             /// The names of all outputs there are.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
 
+            /// Whether any output is enabled.
+            pub fn is_any_enabled(&self) -> bool {
+                false $(|| self.$name.enabled)*
+            }
+
             /// The directories that enabled outputs write to.
             pub fn directories(&self, place: &Place) -> Vec<PathBuf> {
                 let mut directories = Vec::new();

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use event::{Event, Key, Origin, Value, common};
+use event::{Event, Key, Observer, Origin, Value, common};
 use packet::Timestamp;
 
 use super::fields;
@@ -231,6 +232,19 @@ impl Calls {
     pub fn finish(&mut self, out: &mut Vec<Event>) {
         let ids = self.open.keys().cloned().collect();
         self.give_out(ids, out);
+    }
+
+    /// Nothing more comes of what this observer saw: gives out its calls.
+    pub fn finish_observer(&mut self, observer: &Arc<Observer>, out: &mut Vec<Event>) {
+        let of = |call: &Call| Arc::ptr_eq(&call.origin.observer, observer);
+        let ids = self.open.iter().filter(|(_, call)| of(call)).map(|(id, _)| id.clone()).collect();
+        self.give_out(ids, out);
+    }
+
+    /// The oldest packet of an observer that an open call still needs.
+    pub fn oldest_needed(&self, observer: &Arc<Observer>) -> Option<u64> {
+        let of = |call: &&Call| Arc::ptr_eq(&call.origin.observer, observer);
+        self.open.values().filter(of).map(|call| call.origin.first_packet).min()
     }
 
     fn give_out(&mut self, mut ids: Vec<String>, out: &mut Vec<Event>) {

@@ -6,5 +6,7 @@
 
 mod calls;
 pub mod fields;
+mod stage;
 
 pub use calls::{Calls, Limits};
+pub use stage::Stage;

@@ -110,7 +110,8 @@ fn run(state: &std::path::Path, feed: &[u64], archive: std::ops::Range<u64>, end
     let shared = Arc::new(Shared::default());
     let options = Options { state: state.to_owned(), start: Start::Oldest, rewind_max: Duration::from_secs(600) };
     let pool = Pool::new(workers, &toy::parts()).unwrap();
-    follow(log, pool, vec![queue], Arc::clone(&shared), &options, &stop).unwrap();
+    let added = Added { stage: Stage::default(), renderer: (toy::parts().renderer)() };
+    follow(log, pool, vec![queue], added, Arc::clone(&shared), &options, &stop).unwrap();
     let events = std::mem::take(&mut *events.lock().unwrap());
     Ran { events, shared, positions: position::load(state).unwrap() }
 }

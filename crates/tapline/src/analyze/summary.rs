@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use analyzer::files::Report;
 use event::{Event, common};
 use packet::Timestamp;
 
@@ -36,11 +37,13 @@ pub struct Packets {
 }
 
 impl Packets {
-    /// Counts one packet.
-    pub fn count(&mut self, time: Timestamp, bytes: usize) {
-        self.count += 1;
-        self.bytes += bytes as u64;
-        self.times = Some(self.times.map_or((time, time), |(from, to)| (from.min(time), to.max(time))));
+    /// Adds what was read of a file.
+    pub fn add(&mut self, report: &Report) {
+        self.count += report.packets;
+        self.bytes += report.bytes;
+        if let Some((from, to)) = report.times {
+            self.times = Some(self.times.map_or((from, to), |(a, b)| (a.min(from), b.max(to))));
+        }
     }
 }
 

@@ -1,0 +1,134 @@
+//! The program `tapline analyzer` on one page: what is opened as root, what as the user, where the doors shut, and what runs behind them.
+//! Decides nothing about packets or events.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use output::{Place, Queue};
+
+use crate::correlation::Stage;
+use crate::live::{self, Added, LiveError, Options};
+use crate::pool::Pool;
+use crate::sandbox::{self, Allowed};
+use crate::settings::{Sandbox, Settings};
+use crate::status::{self, Shared};
+use crate::worker::Parts;
+use crate::{collector, engine, json_renderer};
+
+/// Why the analyzer could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Configuration(String),
+    /// A directory cannot be made or given away.
+    #[error("{path}: {source}; the analyzer needs this directory")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The status cannot be served.
+    #[error(transparent)]
+    Status(#[from] status::ListenError),
+    /// Privileges could not be given up.
+    #[error(transparent)]
+    Privilege(#[from] privilege::PrivilegeError),
+    /// The sandbox could not be entered.
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::SandboxError),
+    /// An output could not be opened.
+    #[error(transparent)]
+    Output(#[from] output::OpenError),
+    /// The feed could not be subscribed to.
+    #[error("{0}")]
+    Feed(String),
+    /// The system gave no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    /// Following the feed ended.
+    #[error(transparent)]
+    Live(#[from] LiveError),
+}
+
+/// Runs until `stop` is set. Call it before any thread is started.
+///
+/// # Errors
+/// Why it cannot start or go on.
+pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
+    let place = Place { data: settings.data.clone() };
+    let decoders = engine::factory(settings).map_err(RunError::Configuration)?;
+    let workers = match settings.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        given => given,
+    };
+    if !settings.output.is_any_enabled() {
+        return Err(RunError::Configuration("no output is enabled: nobody would see the events".to_owned()));
+    }
+
+    // As the user that started us: directories, and the status socket.
+    let user = privilege::user(Some(settings.user.as_str()).filter(|name| !name.is_empty()))?;
+    let mut own = vec![settings.state()];
+    own.extend(settings.output.directories(&place));
+    for path in &own {
+        let failed = |source| RunError::Directory { path: path.clone(), source };
+        privilege::give_directory(path, &user).map_err(failed)?;
+    }
+    let listener = match settings.status.as_str() {
+        "" => None,
+        address => {
+            if let Some(parent) = address.strip_prefix("unix:").and_then(|path| settings.data.join(path).parent().map(PathBuf::from)) {
+                std::fs::create_dir_all(&parent).map_err(|source| RunError::Directory { path: parent.clone(), source })?;
+            }
+            Some(status::bind(address, &settings.data)?)
+        }
+    };
+
+    // As the unprivileged user: the outputs' files. Then the doors shut, before the first packet byte and the first thread.
+    privilege::give_up(&user)?;
+    let shared = Arc::new(Shared::default());
+    let outputs = settings.output.open(&place)?;
+    let endpoints = collector::Endpoints::new(settings).map_err(RunError::Configuration)?;
+    match settings.sandbox {
+        Sandbox::On => {
+            let allowed = Allowed { write: own, read: endpoints.files(), tcp_ports: endpoints.tcp_ports() };
+            let facts = sandbox::enter(&allowed)?;
+            tracing::info!(
+                landlock = facts.landlock,
+                seccomp = facts.seccomp,
+                "sandbox entered; opening {}: {}",
+                facts.outside_path,
+                facts.outside_file
+            );
+            shared.set_sandbox(facts);
+        }
+        Sandbox::Off => tracing::warn!("the sandbox is off: packets are decoded with all rights of this user"),
+    }
+
+    let mut queues = Vec::new();
+    for output in outputs {
+        queues.push(Queue::start(output, settings.queue, settings.when_full).map_err(RunError::Thread)?);
+    }
+    if let Some(listener) = listener {
+        let shared = Arc::clone(&shared);
+        std::thread::Builder::new().name("status".to_owned()).spawn(move || serve(listener, shared)).map_err(RunError::Thread)?;
+    }
+    let parts = Parts { decoders, renderer: json_renderer(settings) };
+    let added = Added { stage: Stage::live(settings.has_calls()), renderer: (parts.renderer)() };
+    let pool = Pool::new(workers, &parts).map_err(RunError::Thread)?;
+    let log = endpoints.connect(settings).map_err(RunError::Feed)?;
+    tracing::info!(workers, feed = settings.feed_endpoints().join(" "), "following the feed");
+    let options = Options { state: settings.state(), start: settings.start, rewind_max: settings.rewind_max };
+    live::follow(log, pool, queues, added, shared, &options, stop)?;
+    Ok(())
+}
+
+fn serve(listener: status::Listener, shared: Arc<Shared>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.and_then(|runtime| runtime.block_on(status::serve(listener, shared)));
+    if let Err(error) = result {
+        tracing::error!("the status is no longer served: {error}");
+    }
+}

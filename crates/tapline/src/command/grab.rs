@@ -1,0 +1,159 @@
+//! `tapline grab`: packets back out of the archive, through a collector or straight from the files.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use archive::{Archive, Dump, DumpFormat, Query};
+
+use super::selection::Selection;
+use crate::failure::{Failure, print};
+use crate::place::Connect;
+
+/// Get packets back out of the archive
+#[derive(clap::Args)]
+pub struct Grab {
+    #[command(flatten)]
+    selection: Selection,
+    /// File to write; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// Format of the file: pcapng, pcap (nanoseconds) or pcap-us (microseconds)
+    #[arg(short = 'F', long, value_name = "FORMAT", default_value = "pcapng")]
+    format: DumpFormat,
+    /// Only count the packets
+    #[arg(long, conflicts_with = "write")]
+    count: bool,
+    /// Read the files of this archive, without any collector
+    #[arg(long, value_name = "DIR", conflicts_with = "connect")]
+    archive: Option<PathBuf>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// What a grab found.
+#[derive(Debug, Default, Clone, Copy)]
+struct Grabbed {
+    packets: u64,
+    lost: u64,
+    failed: u64,
+}
+
+impl Grab {
+    pub fn run(self) -> Result<(), Failure> {
+        let query = self.selection.query()?;
+        if self.count {
+            let grabbed = self.grab(query, None)?;
+            print(&format!("{} packets\n", grabbed.packets))?;
+            return report(grabbed, None);
+        }
+        let to_stdout = match &self.write {
+            Some(path) => path.as_os_str() == "-",
+            None if io::stdout().is_terminal() => {
+                return Err(Failure::usage("say where the packets go: -w FILE, -w - for a pipe, or --count"));
+            }
+            None => true,
+        };
+        if to_stdout {
+            let grabbed = self.grab(query, Some(&mut io::stdout().lock()))?;
+            return report(grabbed, None);
+        }
+        let path = self.write.clone().unwrap_or_default();
+        let wrong = |error: io::Error| Failure::failed(format!("{}: {error}", path.display()));
+        let mut file = File::create(&path).map_err(wrong)?;
+        let grabbed = self.grab(query, Some(&mut file))?;
+        file.sync_all().or_else(ignore_special_files).map_err(wrong)?;
+        report(grabbed, Some(&path))
+    }
+
+    fn grab(&self, query: Query, out: Option<&mut dyn Write>) -> Result<Grabbed, Failure> {
+        match &self.archive {
+            Some(root) => from_files(root, query, self.format, out),
+            None => super::remote::grab(&self.connect, &self.selection, self.format, out),
+        }
+    }
+}
+
+/// A pipe or a device has nothing to make durable.
+fn ignore_special_files(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// Bytes are handed on when this many are there.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+fn from_files(
+    root: &std::path::Path,
+    query: Query,
+    format: DumpFormat,
+    mut out: Option<&mut dyn Write>,
+) -> Result<Grabbed, Failure> {
+    if !root.is_dir() {
+        return Err(Failure::failed(format!("{} is no directory; give the archive's, such as DATA/archive", root.display())));
+    }
+    let mut result = Archive::new(root).query(query).map_err(Failure::failed)?;
+    let bar = progress(&mut result);
+    let mut dump = Dump::new(format);
+    let mut grabbed = Grabbed::default();
+    let mut buffer = Vec::with_capacity(2 * BUFFER_BYTES);
+    while let Some(found) = result.next().map_err(Failure::failed)? {
+        grabbed.packets += 1;
+        if let Some(out) = &mut out {
+            dump.packet(&found, &mut buffer).map_err(Failure::failed)?;
+            if buffer.len() >= BUFFER_BYTES {
+                out.write_all(&buffer).map_err(Failure::output)?;
+                buffer.clear();
+            }
+        }
+    }
+    if let Some(out) = &mut out {
+        dump.finish(result.gaps(), &mut buffer);
+        out.write_all(&buffer).and_then(|()| out.flush()).map_err(Failure::output)?;
+    }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    let progress = result.progress();
+    grabbed.lost = progress.gap_packets;
+    grabbed.failed = progress.batches_failed;
+    Ok(grabbed)
+}
+
+/// A bar on a terminal.
+fn progress(result: &mut archive::QueryResult) -> Option<indicatif::ProgressBar> {
+    if !io::stderr().is_terminal() {
+        return None;
+    }
+    let style = indicatif::ProgressStyle::with_template("{bytes:>10} of {total_bytes} {wide_bar} {eta}");
+    let bar = indicatif::ProgressBar::new(result.progress().bytes_total)
+        .with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()));
+    let shown = bar.clone();
+    result.on_progress(move |progress| shown.set_position(progress.bytes_read));
+    Some(bar)
+}
+
+/// Says on standard error what was found, and what is known to be missing.
+fn report(grabbed: Grabbed, path: Option<&std::path::Path>) -> Result<(), Failure> {
+    let mut stderr = io::stderr();
+    // If standard error is gone there is nobody left to tell.
+    if let Some(path) = path {
+        let _ = writeln!(stderr, "tapline: {} packets in {}", grabbed.packets, path.display());
+    }
+    if grabbed.lost > 0 {
+        let _ = writeln!(
+            stderr,
+            "tapline: gap records say that {} packets of these sources and this time were lost before they came to the archive",
+            grabbed.lost
+        );
+    }
+    if grabbed.failed > 0 {
+        return Err(Failure::failed(format!(
+            "{} batches that may hold packets could not be read: damaged, or removed meanwhile",
+            grabbed.failed
+        )));
+    }
+    Ok(())
+}
