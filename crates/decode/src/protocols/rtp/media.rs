@@ -116,7 +116,7 @@ impl Media {
         };
         let place = match place {
             Some(place) => place,
-            None if self.may_begin(up, &header) => self.begin(up, &header, arrival, own_loss, found),
+            None if self.may_begin(up, &header) => self.begin(up, &header, arrival, interval_ns, own_loss, found),
             None => {
                 self.foreign += 1;
                 return;
@@ -148,6 +148,7 @@ impl Media {
         up: bool,
         header: &Header,
         arrival: &Arrival<'_>,
+        interval_ns: u64,
         own_loss: OwnLoss<'_>,
         found: &mut Vec<Found>,
     ) -> usize {
@@ -158,7 +159,7 @@ impl Media {
             let held = self.held.swap_remove(oldest);
             // One packet of a source among very many is damage rather than a stream.
             if held.stream.packets() > 1 {
-                end(held, own_loss, found);
+                end(held, interval_ns, own_loss, found);
             }
         }
         let before = self.held.iter().filter(|held| held.up == up).max_by_key(|held| held.stream.last_time());
@@ -180,7 +181,7 @@ impl Media {
         let mut at = 0;
         while let Some(held) = self.held.get_mut(at) {
             if now.since(held.stream.last_time()) >= timeout_ns {
-                end(self.held.swap_remove(at), own_loss, found);
+                end(self.held.swap_remove(at), interval_ns, own_loss, found);
                 continue;
             }
             if interval_ns > 0
@@ -206,9 +207,9 @@ impl Media {
     }
 
     /// Nothing more comes.
-    pub(crate) fn finish(&mut self, own_loss: OwnLoss<'_>, found: &mut Vec<Found>) {
+    pub(crate) fn finish(&mut self, interval_ns: u64, own_loss: OwnLoss<'_>, found: &mut Vec<Found>) {
         for held in self.held.drain(..) {
-            end(held, own_loss, found);
+            end(held, interval_ns, own_loss, found);
         }
     }
 }
@@ -230,9 +231,9 @@ fn close(held: &mut Held, now: Timestamp, interval_ns: u64, own_loss: OwnLoss<'_
     }
 }
 
-fn end(mut held: Held, own_loss: OwnLoss<'_>, found: &mut Vec<Found>) {
+fn end(mut held: Held, interval_ns: u64, own_loss: OwnLoss<'_>, found: &mut Vec<Found>) {
     let (last, whole) = held.stream.finish(own_loss(held.stream.interval_start(), held.stream.last_time()));
-    for summary in last.into_iter().chain([whole]) {
+    for summary in last.filter(|_| interval_ns > 0).into_iter().chain([whole]) {
         found.push(Found::Stretch {
             up: held.up,
             ssrc: held.stream.ssrc,

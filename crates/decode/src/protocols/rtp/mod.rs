@@ -183,7 +183,7 @@ impl FlowDecoder for Decoder {
 
     fn finish(&mut self, context: &mut Context<'_>) {
         let own_loss = |from, to| context.capture_loss(from, to);
-        self.media.finish(&own_loss, &mut self.found);
+        self.media.finish(self.settings.interval_ns, &own_loss, &mut self.found);
         self.tell(context, None);
     }
 }

@@ -294,11 +294,7 @@ fn attribute(media: &mut Media<'_>, value: &str) {
     }
     let (name, value) = value.split_once(':').unwrap_or((value, ""));
     match name {
-        "rtpmap" => {
-            if media.mappings.len() < MAPPINGS_MAX {
-                media.mappings.extend(mapping(value));
-            }
-        }
+        "rtpmap" if media.mappings.len() < MAPPINGS_MAX => media.mappings.extend(mapping(value)),
         "fmtp" => {
             if let Some((payload_type, format)) = value.trim_start().split_once(' ') {
                 let payload_type = payload_type.parse::<u8>().ok();
