@@ -16,8 +16,7 @@ struct JsonLines {
 
 impl Render for JsonLines {
     fn process(&mut self, event: &mut Event) -> bool {
-        self.processors.apply(event);
-        true
+        self.processors.apply(event)
     }
 
     fn render(&mut self, event: &Event, out: &mut Vec<u8>) {

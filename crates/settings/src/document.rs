@@ -102,6 +102,7 @@ pub(crate) fn deserialize<T: DeserializeOwned>(
         Some(value) => value,
         None => Spanned::new(0..0, DeValue::Table(DeTable::new())),
     };
+    let mut removed: Vec<Vec<Step>> = Vec::new();
     while problems.len() < PROBLEMS_MAX {
         let error = match T::deserialize(ValueDeserializer::from(table.clone())) {
             Ok(loaded) => return Some(loaded),
@@ -113,9 +114,18 @@ pub(crate) fn deserialize<T: DeserializeOwned>(
         find(&table, &span, &mut path, &mut best);
         let place = sources.place(span.start).unwrap_or_else(|| Place::Set(section.to_owned()));
         let at = best.as_ref().map(|found: &Found| dotted(section, &found.path)).unwrap_or_else(|| section.to_owned());
-        problems.push(Problem::new(place, explain(error.message(), &at)));
+        // What holds something that was taken out may be wrong only for the want of it.
+        let is_consequence = best
+            .as_ref()
+            .is_some_and(|found| removed.iter().any(|path| path.len() > found.path.len() && path.starts_with(&found.path)));
+        if !is_consequence {
+            problems.push(Problem::new(place, explain(error.message(), &at)));
+        }
         match best {
-            Some(found) => remove(&mut table, &found.path),
+            Some(found) => {
+                remove(&mut table, &found.path);
+                removed.push(found.path);
+            }
             None => return None,
         }
     }
@@ -140,7 +150,7 @@ fn explain(message: &str, at: &str) -> String {
     format!("{at}: {}", message.trim_end())
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 enum Step {
     Key(String),
     Index(usize),

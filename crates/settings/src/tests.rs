@@ -125,7 +125,6 @@ fn every_problem_is_named_with_its_line() {
             "FILE:4: probe.mode: `nativ` is no possible value; did you mean `native`?",
             "FILE:7: probe.spool.memory: `much` is no size; write for example 64MiB, 2GB or 4096",
             "FILE:9: unknown key `probe.protocols.http.port`; did you mean `ports`?",
-            "FILE:10: probe.collector[0]: missing field `address`",
             "FILE:11: unknown key `probe.collector[0].adress`; did you mean `address`?",
             "FILE:12: unknown section `colector`; did you mean `collector`?",
         ]
