@@ -37,6 +37,9 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
 /// Most bytes of a message that are waited for on one side of a stream.
 const WAITING_MAX: usize = 256 * 1024;
 
+/// Datagrams up to this length that are no message keep a hole in a firewall open, and speak neither for nor against SIP.
+const KEEP_ALIVE_MAX: usize = 12;
+
 /// `[analyzer.protocols.sip]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -118,9 +121,10 @@ impl FlowDecoder for Decoder {
                 let began = context.begin();
                 self.message(context, side, began, &message);
             }
-            // Keep-alives.
+            // Keep-alives: line ends as RFC 5626 has them, but also a few blanks or zeros.
             Read::Incomplete { .. } => {}
-            Read::Foreign if self.messages == 0 && payload.len() == wire_length => return Verdict::GiveBack,
+            Read::Foreign if wire_length <= KEEP_ALIVE_MAX => {}
+            Read::Foreign if self.messages == 0 => return Verdict::GiveBack,
             Read::Foreign => {}
         }
         Verdict::Continue
