@@ -14,6 +14,8 @@ use crate::protocols::sdp::Announced;
 
 /// How many streams of one flow are kept at a time.
 const STREAMS_MAX: usize = 32;
+/// How long after a drop the capture's counters tell of it.
+const KNOWN_LATE_NS: u64 = 1_000_000_000;
 
 /// How many packets our own capture lost between two times.
 pub(crate) type OwnLoss<'a> = &'a dyn Fn(Timestamp, Timestamp) -> u64;
@@ -89,7 +91,7 @@ impl Media {
         if up { upward.as_ref().or(downward.as_ref()) } else { downward.as_ref().or(upward.as_ref()) }
     }
 
-    /// Takes in a packet. What it completes goes to `found`.
+    /// Takes in a packet. What it completes goes to `found`. True if it opened an interval: then [`Media::deadline`] has changed.
     #[inline]
     pub(crate) fn packet(
         &mut self,
@@ -99,16 +101,16 @@ impl Media {
         interval_ns: u64,
         own_loss: OwnLoss<'_>,
         found: &mut Vec<Found>,
-    ) {
+    ) -> bool {
         if Header::may_be_rtcp(arrival.bytes) && rtcp::recognise(arrival.bytes, wire) {
             found.push(Found::Compound);
-            return;
+            return false;
         }
         let Ok(header) = Header::parse(arrival.bytes, wire) else {
             self.foreign += 1;
             // A DTLS handshake: what follows is SRTP.
             self.encrypted |= arrival.bytes.first().is_some_and(|first| matches!(first, 20..=63));
-            return;
+            return false;
         };
         let place = match self.held.get(self.latest) {
             Some(held) if held.stream.ssrc == header.ssrc && held.up == up => Some(self.latest),
@@ -119,19 +121,21 @@ impl Media {
             None if self.may_begin(up, &header) => self.begin(up, &header, arrival, interval_ns, own_loss, found),
             None => {
                 self.foreign += 1;
-                return;
+                return false;
             }
         };
         self.latest = place;
-        let Some(held) = self.held.get_mut(place) else { return };
+        let Some(held) = self.held.get_mut(place) else { return false };
         if interval_ns > 0 && arrival.time.since(held.stream.interval_start()) >= interval_ns {
             close(held, arrival.time, interval_ns, own_loss, found);
         }
-        if held.stream.interval_is_empty() {
+        let opened = held.stream.interval_is_empty();
+        if opened {
             held.stream.open_interval(arrival.number);
         }
         let signalled = held.announced.as_ref().map_or(&[][..], |announced| &announced.mappings);
         held.stream.receive(&header, arrival, signalled);
+        opened
     }
 
     /// Numbers that no codec has are RTCP that cannot be read (RFC 5761 4), unless somebody announced them.
@@ -219,7 +223,7 @@ fn close(held: &mut Held, now: Timestamp, interval_ns: u64, own_loss: OwnLoss<'_
     let began = held.stream.interval_start();
     let start = began.plus_nanos(now.since(began) / interval_ns * interval_ns);
     let was_empty = held.stream.interval_is_empty();
-    let summary = held.stream.close_interval(start, own_loss(began, now));
+    let summary = held.stream.close_interval(start, own_loss(began, start));
     if !was_empty {
         found.push(Found::Stretch {
             up: held.up,
@@ -232,7 +236,10 @@ fn close(held: &mut Held, now: Timestamp, interval_ns: u64, own_loss: OwnLoss<'_
 }
 
 fn end(mut held: Held, interval_ns: u64, own_loss: OwnLoss<'_>, found: &mut Vec<Found>) {
-    let (last, whole) = held.stream.finish(own_loss(held.stream.interval_start(), held.stream.last_time()));
+    let (last, whole) = {
+        let until = held.stream.last_time().plus_nanos(KNOWN_LATE_NS);
+        held.stream.finish((own_loss(held.stream.interval_start(), until), own_loss(held.stream.first_time(), until)))
+    };
     for summary in last.filter(|_| interval_ns > 0).into_iter().chain([whole]) {
         found.push(Found::Stretch {
             up: held.up,

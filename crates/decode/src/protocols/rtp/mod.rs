@@ -157,11 +157,9 @@ impl FlowDecoder for Decoder {
             sight: Sight { identification: packet.identification, place: packet.path },
         };
         let own_loss = |from, to| context.capture_loss(from, to);
-        self.media.packet(up, wire_length, &arrival, self.settings.interval_ns, &own_loss, &mut self.found);
-        if self.due.is_none() {
-            let first =
-                if self.settings.interval_ns == 0 { self.settings.timeout_ns } else { self.settings.interval_ns };
-            self.due = Some(packet.time.plus_nanos(first.min(self.settings.timeout_ns)));
+        let Settings { interval_ns, timeout_ns, .. } = self.settings;
+        if self.media.packet(up, wire_length, &arrival, interval_ns, &own_loss, &mut self.found) {
+            self.due = self.media.deadline(interval_ns, timeout_ns);
         }
         if !self.found.is_empty() {
             self.tell(context, Some((side, payload)));

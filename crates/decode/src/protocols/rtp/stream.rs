@@ -197,6 +197,11 @@ impl Stream {
         self.whole.end
     }
 
+    /// Time of the first packet.
+    pub(crate) const fn first_time(&self) -> Timestamp {
+        self.whole.start
+    }
+
     /// When the interval that is open began.
     pub(crate) const fn interval_start(&self) -> Timestamp {
         self.interval.start
@@ -374,10 +379,14 @@ impl Stream {
     }
 
     /// Ends the stream: the summary of its last interval, if it had packets, and of the whole.
-    pub(crate) fn finish(&mut self, own_loss: u64) -> (Option<Summary>, Summary) {
+    /// `own_loss` is what our own capture lost during the last interval, and during the whole: drops become known late, so
+    /// the whole is not the sum.
+    pub(crate) fn finish(&mut self, own_loss: (u64, u64)) -> (Option<Summary>, Summary) {
         self.sequence.finish();
-        let last = (!self.interval_is_empty()).then(|| self.close_interval(self.whole.end, own_loss));
+        let last = (!self.interval_is_empty()).then(|| self.close_interval(self.whole.end, own_loss.0));
         let sequenced = Sequenced::of(&self.sequence);
+        self.counts.own_loss = own_loss.1;
+        self.counts.lost_by_capture = sequenced.expected.saturating_sub(sequenced.distinct).min(own_loss.1);
         let whole =
             self.summary(true, &self.whole, self.counts, sequenced.expected, sequenced.distinct, sequenced.losses);
         (last, whole)
@@ -475,7 +484,7 @@ mod tests {
         }
 
         fn whole(mut self) -> Summary {
-            self.stream.as_mut().unwrap().finish(20).1
+            self.stream.as_mut().unwrap().finish((20, 20)).1
         }
     }
 
@@ -549,7 +558,7 @@ mod tests {
             }
             sender.send(f64::from(n) * 2.0, n, u32::from(n) * 16, 0, HERE);
         }
-        let (last, whole) = sender.stream.unwrap().finish(0);
+        let (last, whole) = sender.stream.unwrap().finish((0, 0));
         intervals.extend(last);
         assert_eq!(intervals.len(), 3);
         assert_eq!(intervals.iter().map(|interval| interval.counts.packets).sum::<u64>(), whole.counts.packets);
