@@ -222,6 +222,8 @@ impl Pool {
     /// # Errors
     /// When the sink ends the work.
     pub fn finish(&mut self, stream: &Arc<Stream>, sink: &mut dyn Sink) -> io::Result<()> {
+        // Every worker knows how far time has come, not only the one that got the last packet.
+        self.advance(stream, Timestamp::ZERO, sink)?;
         self.act(stream, Act::Finish, sink)
     }
 

@@ -470,7 +470,19 @@ impl Engine {
             self.due.pop();
             self.expire(handle, due, clock, out);
         }
-        self.report_period(clock, out);
+        self.report_periods(clock, out);
+        self.end_silent(clock, out);
+        while let Some(handle) = self.table.oldest(List::Parked) {
+            let over = self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.time) > PARKED_NANOS);
+            if !over {
+                break;
+            }
+            self.end_flow(handle, out);
+        }
+    }
+
+    /// Ends the flows that have been silent for too long at `clock`.
+    fn end_silent(&mut self, clock: Timestamp, out: &mut Output) {
         let timeout = self.flows_config.timeout.nanos().unwrap_or(30_000_000_000);
         while let Some(handle) = self.table.oldest(List::Active) {
             let idle = self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.time) > timeout);
@@ -478,13 +490,6 @@ impl Engine {
                 break;
             }
             self.silent(handle, out);
-        }
-        while let Some(handle) = self.table.oldest(List::Parked) {
-            let over = self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.time) > PARKED_NANOS);
-            if !over {
-                break;
-            }
-            self.end_flow(handle, out);
         }
     }
 
@@ -532,13 +537,25 @@ impl Engine {
         }
     }
 
-    fn report_period(&mut self, clock: Timestamp, out: &mut Output) {
+    /// Reports at every whole number of periods since 1970, each at its own moment however late the clock comes: so that the
+    /// reports are the same for any number of workers, of which each sees the clock only with packets of its own.
+    fn report_periods(&mut self, clock: Timestamp, out: &mut Output) {
         let Some(period) = self.flows_config.period.nanos().filter(|_| self.flows_config.enabled.0) else { return };
-        let next = *self.next_period.get_or_insert(clock.plus_nanos(period));
-        if clock < next {
-            return;
+        let after = |time: Timestamp| Timestamp::from_nanos((time.nanos() / period).saturating_add(1).saturating_mul(period));
+        let mut next = *self.next_period.get_or_insert(after(clock));
+        while next <= clock {
+            if self.table.oldest(List::Active).is_none() {
+                next = after(clock);
+                break;
+            }
+            self.end_silent(next, out);
+            self.report_period(next, period, out);
+            next = next.plus_nanos(period);
         }
-        self.next_period = Some(clock.plus_nanos(period));
+        self.next_period = Some(next);
+    }
+
+    fn report_period(&mut self, clock: Timestamp, period: u64, out: &mut Output) {
         let packetbeat = self.common.profile == Profile::Packetbeat;
         let observer = self.common.observer.clone();
         for handle in self.table.handles(List::Active) {
