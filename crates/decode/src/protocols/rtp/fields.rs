@@ -14,7 +14,7 @@ event::fields! {
     BYTES: Long = "rtp.bytes", "Payload bytes received, duplicates included.";
     EXPECTED: Long = "rtp.expected", "Highest minus lowest sequence number plus one.";
     LOST: Long = "rtp.lost", "Expected packets that never came.";
-    LOST_BY_CAPTURE: Long = "rtp.lost_by_capture", "Those of them that went missing while our own capture lost packets; left out of percent, r_factor and mos.";
+    LOST_BY_CAPTURE: Long = "rtp.lost_by_capture", "How many of them at most were lost by our own capture; left out of percent, r_factor and mos.";
     DUPLICATES: Long = "rtp.duplicates", "Packets received again.";
     OUT_OF_ORDER: Long = "rtp.out_of_order", "Packets received after one with a higher number.";
     SECOND_SIGHTS: Long = "rtp.second_sights", "Packets seen again on another interface of a capture on several; counted nowhere else.";
