@@ -1,1 +1,16 @@
-//! collector
+//! The collector: receives from probes, checks, publishes, archives, acknowledges, and answers the API.
+//! Decodes no protocol, captures nothing, and never waits for a subscriber.
+#![forbid(unsafe_code)]
+
+mod check;
+mod http;
+mod ledger;
+mod listen;
+mod pipeline;
+mod run;
+mod session;
+mod settings;
+mod shared;
+
+pub use run::{RunError, run};
+pub use settings::{Compression, Retention, Settings, V1Format};

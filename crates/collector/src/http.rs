@@ -1,0 +1,414 @@
+//! The HTTP API: what is connected and archived, the balance, packets, entries for gap filling and replay, metrics.
+//! Reads through the archive's files; nothing a visitor asks slows the writer but the disk they share.
+
+use crate::pipeline::Publish;
+use crate::shared::Shared;
+use api::{BalanceAnswer, EntryMeta, ErrorAnswer, SegmentRow, SegmentsAnswer, SourcesAnswer, StatusAnswer};
+use archive::{Dump, DumpFormat, Filter, Query, StoredEntry};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Query as Parameters, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use packet::batch::GapRecord;
+use packet::{BatchName, Epoch, SourceName, Timestamp};
+use serde::Deserialize;
+use std::fmt::Write;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+
+/// Size of a piece of a streamed answer.
+const PIECE: usize = 128 * 1024;
+/// Pieces that may wait for a reader.
+const PIECES: usize = 8;
+
+/// What the API answers from.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) jobs: mpsc::Sender<Publish>,
+}
+
+pub(crate) fn router(api: Api) -> Router {
+    Router::new()
+        .route("/api/v1/sources", get(sources))
+        .route("/api/v1/balance", get(balance))
+        .route("/api/v1/segments", get(segments))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/batches", get(batches))
+        .route("/api/v1/packets", get(packets))
+        .route("/api/v1/estimate", get(estimate))
+        .route("/api/v1/rotate", post(rotate))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .fallback(|| async { failure(StatusCode::NOT_FOUND, "there is nothing here", "the API is below /api/v1") })
+        .with_state(api)
+}
+
+fn failure(status: StatusCode, error: impl Into<String>, hint: &str) -> Response {
+    (status, axum::Json(ErrorAnswer { error: error.into(), hint: hint.to_owned() })).into_response()
+}
+
+fn bad(error: impl std::fmt::Display, hint: &str) -> Response {
+    failure(StatusCode::BAD_REQUEST, error.to_string(), hint)
+}
+
+async fn sources(State(api): State<Api>) -> axum::Json<SourcesAnswer> {
+    let mut answer = SourcesAnswer::default();
+    answer.sources.extend(api.shared.seen().values().map(|seen| seen.row.clone()));
+    let known: Vec<String> = answer.sources.iter().map(|row| row.name.clone()).collect();
+    for source in api.shared.archive.sources().unwrap_or_default() {
+        if !known.iter().any(|name| name == source.as_str()) {
+            answer.sources.push(api::SourceRow { name: source.to_string(), ..api::SourceRow::default() });
+        }
+    }
+    answer.sources.sort_by(|a, b| a.name.cmp(&b.name));
+    axum::Json(answer)
+}
+
+async fn balance(State(api): State<Api>) -> axum::Json<BalanceAnswer> {
+    axum::Json(BalanceAnswer { balance: api.shared.ledger().rows() })
+}
+
+async fn segments(State(api): State<Api>) -> Response {
+    let archive = api.shared.archive.clone();
+    let listed = tokio::task::spawn_blocking(move || {
+        let mut answer = SegmentsAnswer::default();
+        for source in archive.sources()? {
+            for segment in archive.segments(&source)? {
+                answer.segments.push(SegmentRow {
+                    source: source.to_string(),
+                    path: segment.path.to_string_lossy().into_owned(),
+                    bytes: segment.bytes,
+                    open: segment.open,
+                    modified_nanos: segment.modified.nanos(),
+                });
+            }
+        }
+        std::io::Result::Ok(answer)
+    });
+    match listed.await {
+        Ok(Ok(answer)) => axum::Json(answer).into_response(),
+        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+    }
+}
+
+async fn status(State(api): State<Api>) -> axum::Json<StatusAnswer> {
+    let counters = &api.shared.counters;
+    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    axum::Json(StatusAnswer {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_nanos: api.shared.started.nanos(),
+        connections: load(&counters.connected),
+        subscribers: load(&counters.subscribers),
+        received_batches: load(&counters.received_batches),
+        received_packets: load(&counters.received_packets),
+        archived_packets: load(&counters.archived_packets),
+        archive_error: api.shared.archive_error().clone(),
+    })
+}
+
+async fn readyz(State(api): State<Api>) -> Response {
+    match api.shared.archive_error().clone() {
+        None => "ready\n".into_response(),
+        Some(error) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("the archive cannot be written: {error}\n")).into_response()
+        }
+    }
+}
+
+/// A streamed answer: what a blocking task sends, until it ends or the reader is gone.
+struct Pieces(mpsc::Receiver<Result<Bytes, std::io::Error>>);
+
+impl Pieces {
+    fn body(self) -> Body {
+        Body::new(self)
+    }
+}
+
+impl axum::body::HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, std::io::Error>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(http_body::Frame::data)))
+    }
+}
+
+/// Which entries are wanted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchesWanted {
+    source: String,
+    epoch: String,
+    from: Option<u64>,
+    /// Up to and including this one.
+    to: Option<u64>,
+}
+
+async fn batches(State(api): State<Api>, Parameters(wanted): Parameters<BatchesWanted>) -> Response {
+    let (source, epoch) = match (wanted.source.parse::<SourceName>(), wanted.epoch.parse::<Epoch>()) {
+        (Ok(source), Ok(epoch)) => (source, epoch),
+        (Err(error), _) => return bad(error, ""),
+        (_, Err(error)) => return bad(error, "epochs are listed by /api/v1/balance"),
+    };
+    let (from, to) = (wanted.from.unwrap_or(0), wanted.to.map_or(u64::MAX, |to| to.saturating_add(1)));
+    let archive = api.shared.archive.clone();
+    let (sender, receiver) = mpsc::channel(PIECES);
+    tokio::task::spawn_blocking(move || {
+        let mut piece = Vec::new();
+        let entries = match archive.entries(&source, epoch, from, to) {
+            Ok(entries) => entries,
+            Err(error) => return drop(sender.blocking_send(Err(error))),
+        };
+        for entry in entries {
+            let written = entry.and_then(|entry| write_entry(&mut piece, &source, epoch, &entry));
+            if let Err(error) = written {
+                return drop(sender.blocking_send(Err(error)));
+            }
+            if piece.len() >= PIECE && sender.blocking_send(Ok(std::mem::take(&mut piece).into())).is_err() {
+                return;
+            }
+        }
+        if !piece.is_empty() {
+            let _ = sender.blocking_send(Ok(piece.into()));
+        }
+    });
+    ([(header::CONTENT_TYPE, "application/octet-stream")], Pieces(receiver).body()).into_response()
+}
+
+fn write_entry(out: &mut Vec<u8>, source: &SourceName, epoch: Epoch, stored: &StoredEntry) -> std::io::Result<()> {
+    let entry = &stored.entry;
+    let name = BatchName { source: source.clone(), epoch, seq: entry.seq };
+    let gap = entry.is_gap().then(|| GapRecord {
+        name: name.clone(),
+        last_seq: entry.last_seq,
+        place: packet::DropPlace::from_code(entry.gap as u16).unwrap_or(packet::DropPlace::Archive),
+        reason: packet::DropReason::from_code((entry.gap >> 16) as u16).unwrap_or(packet::DropReason::Corrupt),
+        first_packet: entry.first_packet,
+        packets: entry.packets,
+        captured_bytes: entry.captured_bytes,
+        time_min: entry.time_min,
+        time_max: entry.time_max,
+    });
+    let times = (entry.time_min.nanos(), entry.time_max.nanos());
+    let mut meta = EntryMeta::new(
+        &name,
+        entry.last_seq,
+        entry.first_packet,
+        entry.packets,
+        times,
+        &stored.set,
+        entry.raw_length as usize,
+        gap.as_ref(),
+    );
+    if !stored.compressed {
+        meta.encoding = "none".to_owned();
+    }
+    api::write_entry(out, &meta, &stored.frame).map_err(std::io::Error::other)
+}
+
+/// Which packets are wanted.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PacketsWanted {
+    /// pcap filter expression.
+    query: String,
+    /// Sources, separated by commas; none means all.
+    source: String,
+    /// Nanoseconds of Unix time.
+    since: Option<u64>,
+    until: Option<u64>,
+    /// `pcapng` or `pcap`.
+    format: String,
+}
+
+impl PacketsWanted {
+    fn query(&self) -> Result<Query, Box<Response>> {
+        let filter = Filter::new(&self.query)
+            .map_err(|error| Box::new(bad(error, "write a pcap filter expression, such as: udp port 53")))?;
+        let mut sources = Vec::new();
+        for name in self.source.split(',').filter(|name| !name.is_empty()) {
+            sources.push(name.parse().map_err(|error| Box::new(bad(error, "sources are listed by /api/v1/sources")))?);
+        }
+        let (since, until) = (self.since.map(Timestamp::from_nanos), self.until.map(Timestamp::from_nanos));
+        Ok(Query { filter, sources, since, until })
+    }
+}
+
+async fn packets(State(api): State<Api>, Parameters(wanted): Parameters<PacketsWanted>) -> Response {
+    let query = match wanted.query() {
+        Ok(query) => query,
+        Err(response) => return *response,
+    };
+    let format = match wanted.format.as_str() {
+        "" | "pcapng" => DumpFormat::Pcapng,
+        "pcap" => DumpFormat::Pcap,
+        other => return bad(format!("there is no format {other:?}"), "write pcapng or pcap"),
+    };
+    tracing::info!(query = wanted.query, source = wanted.source, "packets are grabbed");
+    let archive = api.shared.archive.clone();
+    let (sender, receiver) = mpsc::channel(PIECES);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = grab(&archive, query, format, &sender) {
+            let _ = sender.blocking_send(Err(std::io::Error::other(error)));
+        }
+    });
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = format.media_type().parse() {
+        headers.insert(header::CONTENT_TYPE, value);
+    }
+    let name = crate::shared::now().to_string().replace([':', '.'], "-");
+    if let Ok(value) = format!("attachment; filename=\"tapline-{name}.{}\"", format.extension()).parse() {
+        headers.insert(header::CONTENT_DISPOSITION, value);
+    }
+    (headers, Pieces(receiver).body()).into_response()
+}
+
+fn grab(
+    archive: &archive::Archive,
+    query: Query,
+    format: DumpFormat,
+    sender: &mpsc::Sender<Result<Bytes, std::io::Error>>,
+) -> Result<(), String> {
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let mut result = archive.query_cancellable(query, Some(cancelled)).map_err(|error| error.to_string())?;
+    let mut dump = Dump::new(format);
+    let mut piece = Vec::with_capacity(PIECE + 4096);
+    while let Some(found) = result.next().map_err(|error| error.to_string())? {
+        dump.packet(&found, &mut piece).map_err(|error| error.to_string())?;
+        if piece.len() >= PIECE {
+            let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE + 4096));
+            if sender.blocking_send(Ok(full.into())).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    dump.finish(result.gaps(), &mut piece);
+    let _ = sender.blocking_send(Ok(piece.into()));
+    Ok(())
+}
+
+async fn estimate(State(api): State<Api>, Parameters(wanted): Parameters<PacketsWanted>) -> Response {
+    let query = match wanted.query() {
+        Ok(query) => query,
+        Err(response) => return *response,
+    };
+    let archive = api.shared.archive.clone();
+    let estimated = tokio::task::spawn_blocking(move || archive.query(query).map(|result| result.progress()));
+    match estimated.await {
+        Ok(Ok(progress)) => axum::Json(serde_json::json!({
+            "segments": progress.segments,
+            "batches": progress.batches_total,
+            "packets_at_most": progress.packets_total,
+            "bytes_to_read": progress.bytes_total,
+            "archive_bytes": progress.archive_bytes,
+        }))
+        .into_response(),
+        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+    }
+}
+
+/// Whose segments are to be closed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RotateWanted {
+    source: String,
+}
+
+async fn rotate(State(api): State<Api>, Parameters(wanted): Parameters<RotateWanted>) -> Response {
+    let source = match wanted.source.as_str() {
+        "" => None,
+        name => match name.parse::<SourceName>() {
+            Ok(source) => Some(source),
+            Err(error) => return bad(error, "sources are listed by /api/v1/sources"),
+        },
+    };
+    match api.jobs.send(Publish::Rotate(source)).await {
+        Ok(()) => (StatusCode::ACCEPTED, axum::Json(serde_json::json!({}))).into_response(),
+        Err(_) => failure(StatusCode::SERVICE_UNAVAILABLE, "the collector is going down", ""),
+    }
+}
+
+async fn metrics(State(api): State<Api>) -> Response {
+    let mut text = String::new();
+    let counters = &api.shared.counters;
+    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let mut one = |name: &str, kind: &str, help: &str, value: u64| {
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    };
+    one("tapline_collector_connections", "gauge", "Connections from probes.", load(&counters.connected));
+    one(
+        "tapline_collector_refused_connections_total",
+        "counter",
+        "Connections turned away.",
+        load(&counters.refused_connections),
+    );
+    one(
+        "tapline_collector_bad_peers_total",
+        "counter",
+        "Connections closed for what the peer sent.",
+        load(&counters.bad_peers),
+    );
+    one("tapline_collector_received_batches_total", "counter", "Batches received.", load(&counters.received_batches));
+    one("tapline_collector_received_packets_total", "counter", "Packets received.", load(&counters.received_packets));
+    one("tapline_collector_received_bytes", "counter", "Captured bytes received.", load(&counters.received_bytes));
+    one(
+        "tapline_archive_packets_total",
+        "counter",
+        "Packets made durable, also in earlier runs.",
+        load(&counters.archived_packets),
+    );
+    one("tapline_archive_bytes", "counter", "Their captured bytes.", load(&counters.archived_bytes));
+    one("tapline_archive_commits_total", "counter", "Commit rounds.", load(&counters.commits));
+    one("tapline_archive_errors_total", "counter", "Failed writes.", load(&counters.archive_errors));
+    one(
+        "tapline_archive_removed_segments_total",
+        "counter",
+        "Segments removed by retention.",
+        load(&counters.removed_segments),
+    );
+    one(
+        "tapline_archive_failing",
+        "gauge",
+        "1 while the archive cannot be written.",
+        api.shared.archive_error().is_some().into(),
+    );
+    one("tapline_feed_published_total", "counter", "Entries published on the v2 feed.", load(&counters.published));
+    one("tapline_feed_subscriptions", "gauge", "Distinct subscriptions of the v2 feed.", load(&counters.subscribers));
+    let rows = api.shared.ledger().rows();
+    let mut dropped = std::collections::BTreeMap::<(String, String, String), u64>::new();
+    let mut open = 0u64;
+    for row in &rows {
+        for (name, packets) in &row.dropped {
+            let (place, reason) = name.split_once('/').unwrap_or((name, ""));
+            *dropped.entry((row.source.clone(), place.to_owned(), reason.to_owned())).or_default() += packets;
+        }
+        for (place, packets) in [("kernel", row.kernel_dropped_packets), ("interface", row.interface_dropped_packets)] {
+            *dropped.entry((row.source.clone(), place.to_owned(), "buffer_full".to_owned())).or_default() += packets;
+        }
+        open += u64::from(row.counted_nanos > 0 && !row.closes);
+    }
+    one("tapline_balance_not_closing", "gauge", "Epochs whose balance does not close.", open);
+    let _ = write!(
+        text,
+        "# HELP tapline_dropped_packets_total Packets dropped, by place and reason.\n# TYPE tapline_dropped_packets_total counter\n"
+    );
+    for ((source, place, reason), packets) in dropped {
+        let _ = writeln!(
+            text,
+            "tapline_dropped_packets_total{{source=\"{source}\",place=\"{place}\",reason=\"{reason}\"}} {packets}"
+        );
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}

@@ -1,0 +1,334 @@
+//! The way of a checked entry: publish, append, make durable, acknowledge. One thread publishes, one writes; the queue
+//! between them is bounded, and a full one stops receiving, not publishing to those who are quick.
+
+use crate::check::Checked;
+use crate::shared::{Shared, add, now};
+use api::EntryMeta;
+use archive::{AppendError, Writer};
+use feed::Publisher;
+use packet::{Entry, Epoch, InterfaceSet, SourceName};
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Entries that may wait to be published.
+pub(crate) const PUBLISH_QUEUE: usize = 32;
+/// Entries that may wait to be written.
+pub(crate) const WRITE_QUEUE: usize = 32;
+/// Commits come no faster than this, so that small batches of many sources share one.
+const COMMIT_LEAST: Duration = Duration::from_millis(20);
+/// How long a failing disk is left alone before the next attempt.
+const DISK_RETRY: Duration = Duration::from_millis(250);
+/// How often retention is applied.
+const RETENTION_EVERY: Duration = Duration::from_secs(10);
+
+/// A checked entry on its way.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) source: SourceName,
+    pub(crate) epoch: Epoch,
+    pub(crate) seq: u64,
+    pub(crate) checked: Checked,
+    pub(crate) set: Arc<InterfaceSet>,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) raw: Vec<u8>,
+}
+
+/// What the publishing thread is given.
+#[derive(Debug)]
+pub(crate) enum Publish {
+    Entry(Box<Job>),
+    Event { name: &'static str, source: String, body: serde_json::Value },
+    Complete { source: SourceName, epoch: Epoch },
+    Rotate(Option<SourceName>),
+    Tick,
+}
+
+/// What the writing thread is given.
+#[derive(Debug)]
+pub(crate) enum Write {
+    Entry(Box<Job>),
+    Complete { source: SourceName, epoch: Epoch },
+    Rotate(Option<SourceName>),
+}
+
+/// Publishes until all senders are gone, then lets go of the writer.
+pub(crate) fn publish(
+    mut publisher: Publisher,
+    mut jobs: mpsc::Receiver<Publish>,
+    writer: SyncSender<Write>,
+    shared: &Shared,
+) {
+    let mut events = Events::new();
+    while let Some(job) = jobs.blocking_recv() {
+        let passed_on = match job {
+            Publish::Entry(job) => {
+                publish_entry(&mut publisher, &job, shared);
+                writer.send(Write::Entry(job))
+            }
+            Publish::Event { name, source, body } => {
+                events.publish(&mut publisher, name, &source, body);
+                Ok(())
+            }
+            Publish::Complete { source, epoch } => writer.send(Write::Complete { source, epoch }),
+            Publish::Rotate(source) => writer.send(Write::Rotate(source)),
+            Publish::Tick => {
+                publisher.tick();
+                Ok(())
+            }
+        };
+        shared.counters.subscribers.store(publisher.subscriptions() as u64, Ordering::Relaxed);
+        shared.counters.published.store(publisher.published, Ordering::Relaxed);
+        if passed_on.is_err() {
+            return;
+        }
+    }
+}
+
+fn publish_entry(publisher: &mut Publisher, job: &Job, shared: &Shared) {
+    let meta = match &job.checked {
+        Checked::Batch { header, .. } => EntryMeta::new(
+            &header.name,
+            header.name.seq,
+            header.first_packet,
+            header.packets.into(),
+            (header.time_min.nanos(), header.time_max.nanos()),
+            &job.set,
+            job.raw.len(),
+            None,
+        ),
+        Checked::Gap(gap) => EntryMeta::new(
+            &gap.name,
+            gap.last_seq,
+            gap.first_packet,
+            gap.packets,
+            (gap.time_min.nanos(), gap.time_max.nanos()),
+            &job.set,
+            job.raw.len(),
+            Some(gap),
+        ),
+    };
+    publisher.entry(&meta, &job.frame);
+    if publisher.v1_wanted(job.source.as_str())
+        && let Ok(Entry::Batch(batch)) = Entry::parse(&job.raw)
+    {
+        publisher.v1_batch(&batch, &job.set);
+    }
+    if let Checked::Batch { header, .. } = &job.checked {
+        shared.ledger().published(&job.source, job.epoch, header.packets.into(), now().nanos());
+    }
+}
+
+/// Numbers events and gives them their frame.
+struct Events {
+    run: String,
+    seq: u64,
+}
+
+impl Events {
+    fn new() -> Self {
+        Self { run: format!("{:x}", now().nanos()), seq: 0 }
+    }
+
+    fn publish(&mut self, publisher: &mut Publisher, name: &str, source: &str, mut body: serde_json::Value) {
+        if let Some(body) = body.as_object_mut() {
+            body.insert("v".to_owned(), 1.into());
+            body.insert("run".to_owned(), self.run.clone().into());
+            body.insert("seq".to_owned(), self.seq.into());
+            body.insert("time".to_owned(), now().to_string().into());
+            body.insert("event".to_owned(), name.into());
+            body.insert("source".to_owned(), source.into());
+        }
+        self.seq += 1;
+        publisher.event(name, source, body.to_string().as_bytes());
+        match name {
+            "connect" | "disconnect" => publisher.v1_event(name, source, None),
+            "segment_closed" => {
+                publisher.v1_event("closingtracefile", source, body.get("path").and_then(serde_json::Value::as_str));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What the writing thread needs.
+pub(crate) struct Writing {
+    pub(crate) writer: Writer,
+    pub(crate) shared: Arc<Shared>,
+    /// For events about segments; a full queue costs the event, never the archive.
+    pub(crate) events: mpsc::WeakSender<Publish>,
+    pub(crate) commit_every: Duration,
+    pub(crate) retention: archive::Retention,
+    pub(crate) balance: PathBuf,
+}
+
+impl Writing {
+    /// Writes until the publisher is gone, then makes everything durable and closes the segments.
+    pub(crate) fn run(mut self, jobs: &Receiver<Write>) {
+        let mut committed = Instant::now();
+        let mut retained = Instant::now();
+        loop {
+            let wait = if self.writer.is_dirty() { COMMIT_LEAST } else { Duration::from_millis(500) };
+            let quiet = match jobs.recv_timeout(wait) {
+                Ok(Write::Entry(job)) => {
+                    self.append(&job);
+                    false
+                }
+                Ok(Write::Complete { source, epoch }) => {
+                    self.writer.complete(&source, epoch);
+                    false
+                }
+                Ok(Write::Rotate(source)) => {
+                    let rotated = self.writer.rotate(source.as_ref());
+                    self.note(rotated.err().map(|error| error.to_string()));
+                    false
+                }
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let since = committed.elapsed();
+            if self.writer.is_dirty() && (since >= self.commit_every || (quiet && since >= COMMIT_LEAST)) {
+                self.commit();
+                committed = Instant::now();
+            }
+            if retained.elapsed() >= RETENTION_EVERY {
+                self.housekeeping();
+                retained = Instant::now();
+            }
+        }
+        self.commit();
+        self.save_balance();
+        if let Err(error) = self.writer.close() {
+            tracing::error!("closing the archive: {error}");
+        }
+    }
+
+    fn append(&mut self, job: &Job) {
+        loop {
+            let arrived = now();
+            let appended = match &job.checked {
+                Checked::Batch { header, occurs } => {
+                    self.writer.append(header, &job.set, &job.frame, &job.raw, occurs, arrived)
+                }
+                Checked::Gap(gap) => self.writer.append_gap(gap, &job.set, &job.frame, &job.raw, arrived),
+            };
+            match appended {
+                Ok(()) => break,
+                Err(AppendError::Repeated { .. }) => break,
+                Err(error @ AppendError::OutOfOrder { .. }) => {
+                    // Cannot be while sessions claim what they pass on; the probe sends it again after the next connect.
+                    tracing::error!("{}: {error}", job.source);
+                    break;
+                }
+                Err(error) => {
+                    self.note(Some(error.to_string()));
+                    // What is written already may be made durable meanwhile.
+                    self.commit();
+                    std::thread::sleep(DISK_RETRY);
+                }
+            }
+        }
+        self.segments();
+    }
+
+    fn commit(&mut self) {
+        match self.writer.commit() {
+            Ok(moved) => {
+                self.note(None);
+                add(&self.shared.counters.commits, 1);
+                let nanos = now().nanos();
+                for (source, epoch, next_seq) in moved {
+                    if let Some(state) = self.writer.state(&source, epoch) {
+                        let mut ledger = self.shared.ledger();
+                        ledger.committed(&source, epoch, state, nanos);
+                    }
+                    self.shared.durable(&source, epoch, next_seq);
+                }
+                self.count();
+            }
+            Err(error) => {
+                self.note(Some(error.to_string()));
+                std::thread::sleep(DISK_RETRY);
+            }
+        }
+        self.segments();
+    }
+
+    fn count(&self) {
+        let states = self.writer.states().flat_map(|(_, state)| state.epochs.values());
+        let (packets, bytes) = states
+            .fold((0, 0), |(packets, bytes), state| (packets + state.archived_packets, bytes + state.archived_bytes));
+        self.shared.counters.archived_packets.store(packets, Ordering::Relaxed);
+        self.shared.counters.archived_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Says loudly when the disk fails, and when it works again.
+    fn note(&self, problem: Option<String>) {
+        let mut known = self.shared.archive_error();
+        match (&problem, known.is_some()) {
+            (Some(problem), was) => {
+                add(&self.shared.counters.archive_errors, 1);
+                if !was {
+                    tracing::error!(
+                        "the archive cannot be written: {problem}; nothing is acknowledged until it can, probes keep what they have; free space or repair the disk"
+                    );
+                    self.event("archive_failing", "", json!({ "problem": problem }));
+                }
+            }
+            (None, true) => {
+                tracing::info!("the archive can be written again");
+                self.event("archive_working", "", json!({}));
+            }
+            (None, false) => {}
+        }
+        *known = problem;
+    }
+
+    fn event(&self, name: &'static str, source: &str, body: serde_json::Value) {
+        if let Some(events) = self.events.upgrade() {
+            let _ = events.try_send(Publish::Event { name, source: source.to_owned(), body });
+        }
+    }
+
+    /// Publishes which segments were opened and closed.
+    fn segments(&mut self) {
+        for (name, paths) in
+            [("segment_opened", self.writer.take_opened()), ("segment_closed", self.writer.take_closed())]
+        {
+            for path in paths {
+                let source = path.ancestors().nth(2).and_then(|folder| folder.file_name()).unwrap_or_default();
+                self.event(name, &source.to_string_lossy(), json!({ "path": path.to_string_lossy() }));
+            }
+        }
+    }
+
+    fn housekeeping(&mut self) {
+        if let Err(error) = self.writer.tick(now()) {
+            self.note(Some(error.to_string()));
+        }
+        match self.retention.apply(&self.shared.archive, now()) {
+            Ok(removed) => {
+                for removed in removed {
+                    add(&self.shared.counters.removed_segments, 1);
+                    let (path, reason) = (removed.segment.path.to_string_lossy(), removed.reason);
+                    tracing::info!("{path} removed by retention: {reason}");
+                    let body = json!({ "path": path, "bytes": removed.segment.bytes, "reason": reason.to_string() });
+                    self.event("retention_removed", removed.segment.source.as_str(), body);
+                }
+            }
+            Err(error) => tracing::error!("retention: {error}"),
+        }
+        self.segments();
+        self.save_balance();
+    }
+
+    fn save_balance(&self) {
+        if let Err(error) = self.shared.ledger().save(&self.balance) {
+            tracing::warn!("{}: {error}; the balance will not survive a restart", self.balance.display());
+        }
+    }
+}

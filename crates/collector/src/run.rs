@@ -1,0 +1,270 @@
+//! The program `tapline collector` on one page: what is bound as root, where root is given up, and what runs then.
+
+use crate::http::{Api, router};
+use crate::ledger::Ledger;
+use crate::listen::{self, Bound, ListenError};
+use crate::pipeline::{self, PUBLISH_QUEUE, Publish, WRITE_QUEUE, Writing};
+use crate::session::{self, Surroundings};
+use crate::settings::{Compression, Settings, V1Format};
+use crate::shared::{Shared, add};
+use archive::{Recovered, Retention, Writer, WriterOptions};
+use feed::{Publisher, PublisherOptions};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// How often the stop flag is looked at and the feed learns of subscriptions.
+const TICK: Duration = Duration::from_millis(50);
+/// How long sessions get to end.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Why the collector could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A directory cannot be made or given away.
+    #[error("{path}: {error}; the collector needs this directory")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A socket cannot be bound.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The feed cannot be published.
+    #[error(transparent)]
+    Feed(#[from] feed::FeedError),
+    /// Privileges could not be given up.
+    #[error(transparent)]
+    Privilege(#[from] privilege::PrivilegeError),
+    /// The archive cannot be opened.
+    #[error("the archive at {path} cannot be opened: {error}")]
+    Archive {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The system gave no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Runs until `stop` is set. Call it before any thread is started.
+///
+/// # Errors
+/// Why it cannot start.
+pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
+    let user = privilege::user(Some(settings.user.as_str()).filter(|name| !name.is_empty()))?;
+    for path in [settings.archive(), settings.state(), settings.data.join("run")] {
+        privilege::give_directory(&path, &user).map_err(|error| RunError::Directory { path: path.clone(), error })?;
+    }
+    let mut uplinks = Vec::new();
+    let mut apis = Vec::new();
+    for (key, texts, allow, bound) in
+        [("listen", &settings.listen, settings.allow_plaintext, &mut uplinks), ("api", &settings.api, false, &mut apis)]
+    {
+        for text in texts {
+            let (socket, path) = listen::bind(key, text, allow)?;
+            if let Some(path) = path {
+                give_socket(&path, &user).map_err(|error| RunError::Directory { path: path.clone(), error })?;
+            }
+            bound.push(socket);
+        }
+    }
+    privilege::give_up(&user)?;
+
+    let publisher = Publisher::bind(&PublisherOptions {
+        endpoints: settings.feed.clone(),
+        v1_endpoints: settings.feed_v1.clone(),
+        v1_format: match settings.feed_v1_format {
+            V1Format::Pcap => feed::v1::Format::Pcap,
+            V1Format::Pcapng => feed::v1::Format::Pcapng,
+        },
+        queue_bytes: usize::try_from(settings.subscriber_queue).unwrap_or(usize::MAX),
+        allow_plaintext: settings.allow_plaintext,
+    })?;
+    let (shared, writer) = open_archive(settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Thread)?;
+    let (jobs, job_receiver) = mpsc::channel(PUBLISH_QUEUE);
+    let (write_sender, write_receiver) = std::sync::mpsc::sync_channel(WRITE_QUEUE);
+    let weak = jobs.downgrade();
+    let writing = Writing {
+        writer,
+        shared: shared.clone(),
+        events: weak,
+        commit_every: settings.commit,
+        retention: Retention {
+            age_seconds: settings.retention.age.as_secs(),
+            total_bytes: settings.retention.size,
+            free_bytes: settings.retention.free,
+        },
+        balance: settings.state().join("balance.json"),
+    };
+    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    let write_thread = thread("writer").spawn(move || writing.run(&write_receiver)).map_err(RunError::Thread)?;
+    let publish_shared = shared.clone();
+    let publish_thread = thread("publisher")
+        .spawn(move || pipeline::publish(publisher, job_receiver, write_sender, &publish_shared))
+        .map_err(RunError::Thread)?;
+
+    tracing::info!(
+        listen = settings.listen.join(" "),
+        api = settings.api.join(" "),
+        feed = settings.feed.join(" "),
+        archive = %settings.archive().display(),
+        "collecting"
+    );
+    runtime.block_on(serve(settings, &shared, jobs, uplinks, apis, stop));
+    // The runtime's tasks held the last senders: with them the publisher ends, and with it the writer.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    for (name, thread) in [("publisher", publish_thread), ("writer", write_thread)] {
+        if thread.join().is_err() {
+            tracing::error!("the {name} ended in a panic");
+        }
+    }
+    tracing::info!("ended: everything received is durable");
+    Ok(())
+}
+
+/// Lets the unprivileged user and its group use a socket that root bound.
+fn give_socket(path: &std::path::Path, user: &privilege::User) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if privilege::is_root() {
+        std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))?;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+}
+
+fn open_archive(settings: &Settings) -> Result<(Arc<Shared>, Writer), RunError> {
+    let root = settings.archive();
+    let options = WriterOptions {
+        compression: match settings.compression {
+            Compression::Zstd => archive::Compression::Zstd,
+            Compression::None => archive::Compression::None,
+        },
+        segment_bytes: settings.segment_size,
+        rotate_seconds: settings.segment_time.as_secs(),
+        ..WriterOptions::default()
+    };
+    let (writer, recovered) =
+        Writer::open(&root, options).map_err(|error| RunError::Archive { path: root.clone(), error })?;
+    for recovered in &recovered {
+        match recovered {
+            Recovered::Closed { path, entries, cut_bytes } => tracing::warn!(
+                "{} was left open: closed with {entries} entries, {cut_bytes} bytes that were never acknowledged cut off",
+                path.display()
+            ),
+            other => tracing::warn!("recovery: {other:?}"),
+        }
+    }
+    let ledger = Ledger::load(&settings.state().join("balance.json"));
+    let shared = Arc::new(Shared::new(writer.archive(), ledger));
+    let nanos = crate::shared::now().nanos();
+    for (source, state) in writer.states() {
+        for (epoch, state) in &state.epochs {
+            if let Ok(epoch) = epoch.parse() {
+                shared.begin_track(source, epoch, state.next_seq);
+                shared.ledger().committed(source, epoch, state, state.arrived_nanos.min(nanos));
+            }
+        }
+    }
+    Ok((shared, writer))
+}
+
+async fn serve(
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    jobs: mpsc::Sender<Publish>,
+    uplinks: Vec<Bound>,
+    apis: Vec<Bound>,
+    stop: &AtomicBool,
+) {
+    let (stop_sender, stopped) = watch::channel(false);
+    let surroundings =
+        Surroundings { shared: shared.clone(), jobs: jobs.clone(), credit: settings.credit, stop: stopped };
+    for bound in uplinks {
+        tokio::spawn(accept(bound, surroundings.clone(), settings.connections as u64));
+    }
+    for bound in apis {
+        tokio::spawn(answer(bound, Api { shared: shared.clone(), jobs: jobs.clone() }));
+    }
+    let mut tick = tokio::time::interval(TICK);
+    while !stop.load(Ordering::Relaxed) {
+        tick.tick().await;
+        let _ = jobs.try_send(Publish::Tick);
+    }
+    stop_sender.send_replace(true);
+    drop(jobs);
+    tokio::time::sleep(GOODBYE).await;
+}
+
+/// Converts a bound socket for the runtime; none if the system refuses.
+async fn accept(bound: Bound, surroundings: Surroundings, limit: u64) {
+    let full = |shared: &Shared| {
+        let full = shared.counters.connected.load(Ordering::Relaxed) >= limit;
+        if full {
+            add(&shared.counters.refused_connections, 1);
+        }
+        full
+    };
+    match bound {
+        Bound::Tcp(listener) => {
+            let listener = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
+            let Ok(listener) = listener else { return tracing::error!("a listening socket cannot be used") };
+            loop {
+                match listener.accept().await {
+                    Ok((stream, peer)) if !full(&surroundings.shared) => {
+                        let _ = stream.set_nodelay(true);
+                        tokio::spawn(session::serve(stream, peer.to_string(), surroundings.clone()));
+                    }
+                    Ok(_) => {}
+                    Err(error) => pause(&error).await,
+                }
+            }
+        }
+        Bound::Unix(listener) => {
+            let listener = listener.set_nonblocking(true).and_then(|()| tokio::net::UnixListener::from_std(listener));
+            let Ok(listener) = listener else { return tracing::error!("a listening socket cannot be used") };
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) if !full(&surroundings.shared) => {
+                        tokio::spawn(session::serve(stream, "unix".to_owned(), surroundings.clone()));
+                    }
+                    Ok(_) => {}
+                    Err(error) => pause(&error).await,
+                }
+            }
+        }
+    }
+}
+
+/// Out of file descriptors, most likely: others may be freed.
+async fn pause(error: &std::io::Error) {
+    tracing::warn!("accepting a connection: {error}");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+async fn answer(bound: Bound, api: Api) {
+    let router = router(api);
+    let served = match bound {
+        Bound::Tcp(listener) => {
+            match listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener)) {
+                Ok(listener) => axum::serve(listener, router).await,
+                Err(error) => Err(error),
+            }
+        }
+        Bound::Unix(listener) => {
+            match listener.set_nonblocking(true).and_then(|()| tokio::net::UnixListener::from_std(listener)) {
+                Ok(listener) => axum::serve(listener, router).await,
+                Err(error) => Err(error),
+            }
+        }
+    };
+    if let Err(error) = served {
+        tracing::error!("the API is no longer answered: {error}");
+    }
+}

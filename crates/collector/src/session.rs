@@ -1,0 +1,393 @@
+//! One connection from a probe: drives the uplink's state machine over a socket, checks what arrives and passes it on.
+
+use crate::check::{self, Checked};
+use crate::pipeline::{Job, Publish};
+use crate::shared::{Connection, Shared, add};
+use packet::batch::{self, BatchHeader};
+use packet::{Epoch, Interface, InterfaceSet, LinkType, SourceName};
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, watch};
+use uplink::{CollectorEvent, CollectorSession, EntryHead, Hello, Refusal, SILENCE_NANOS};
+
+/// How often a session looks at the clock.
+const TICK: Duration = Duration::from_millis(500);
+/// How long a peer may take to read what is sent to it.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes read at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ended {
+    #[error("the probe closed the connection")]
+    Closed,
+    #[error("the probe's epoch is complete")]
+    Complete,
+    #[error("a newer connection of the same probe took its place")]
+    Replaced,
+    #[error("the collector is going down")]
+    GoingDown,
+    #[error("{0}")]
+    Fault(#[from] uplink::Fault),
+    #[error("{0}")]
+    Refused(#[from] check::Refused),
+    #[error("{0}")]
+    TurnedAway(String),
+    #[error("the connection broke: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// What a session works with.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) jobs: mpsc::Sender<Publish>,
+    pub(crate) credit: u64,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// A probe that was let in.
+struct Admitted {
+    source: SourceName,
+    epoch: Epoch,
+    number: u64,
+    heard: Arc<AtomicU64>,
+    durable: watch::Receiver<u64>,
+    replaced: watch::Receiver<bool>,
+    sets: HashMap<u32, Arc<InterfaceSet>>,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve<S>(stream: S, peer: String, surroundings: Surroundings)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let shared = surroundings.shared.clone();
+    let number = shared.counters.connections.fetch_add(1, Ordering::Relaxed);
+    add(&shared.counters.connected, 1);
+    let mut session =
+        Serving { session: CollectorSession::new(shared.moment()), stream, peer, number, admitted: None, surroundings };
+    let ended = session.run().await;
+    session.end(&ended).await;
+    shared.counters.connected.fetch_sub(1, Ordering::Relaxed);
+}
+
+struct Serving<S> {
+    session: CollectorSession,
+    stream: S,
+    peer: String,
+    number: u64,
+    admitted: Option<Admitted>,
+    surroundings: Surroundings,
+}
+
+/// What a session waits for.
+enum Woken {
+    Read(std::io::Result<usize>),
+    Durable,
+    Tick,
+    Replaced,
+    Stop,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
+    async fn run(&mut self) -> Ended {
+        let mut buffer = vec![0; 16 * 1024];
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let woken = self.wait(&mut buffer, &mut tick).await;
+            let now = self.surroundings.shared.moment();
+            let step = match woken {
+                Woken::Read(Ok(0)) => Err(Ended::Closed),
+                Woken::Read(Err(error)) => Err(Ended::Io(error)),
+                Woken::Read(Ok(length)) => {
+                    self.session.input(buffer.get(..length).unwrap_or_default(), now);
+                    if length == buffer.len() && buffer.len() < READ_BYTES && self.admitted.is_some() {
+                        buffer.resize(READ_BYTES, 0);
+                    }
+                    self.events().await
+                }
+                Woken::Durable => {
+                    self.acknowledge();
+                    Ok(())
+                }
+                Woken::Tick => self.session.tick(now).map_err(Ended::Fault),
+                Woken::Replaced => Err(Ended::Replaced),
+                Woken::Stop => Err(Ended::GoingDown),
+            };
+            let flushed = self.flush().await;
+            if let Err(ended) = step {
+                return ended;
+            }
+            if let Err(error) = flushed {
+                return Ended::Io(error);
+            }
+        }
+    }
+
+    async fn wait(&mut self, buffer: &mut [u8], tick: &mut tokio::time::Interval) -> Woken {
+        let (durable, replaced) = match &mut self.admitted {
+            Some(admitted) => (Some(&mut admitted.durable), Some(&mut admitted.replaced)),
+            None => (None, None),
+        };
+        tokio::select! {
+            read = self.stream.read(buffer) => Woken::Read(read),
+            () = changed(durable) => Woken::Durable,
+            () = changed(replaced) => Woken::Replaced,
+            _ = tick.tick() => Woken::Tick,
+            _ = self.surroundings.stop.wait_for(|stop| *stop) => Woken::Stop,
+        }
+    }
+
+    async fn flush(&mut self) -> std::io::Result<()> {
+        let output = self.session.output();
+        if output.is_empty() {
+            return Ok(());
+        }
+        let written = tokio::time::timeout(WRITE_PATIENCE, self.stream.write_all(output)).await;
+        output.clear();
+        written.map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, "the peer does not read"))?
+    }
+
+    /// Everything that has arrived whole.
+    async fn events(&mut self) -> Result<(), Ended> {
+        loop {
+            let now = self.surroundings.shared.moment();
+            let Some(event) = self.session.next_event(now)? else { return Ok(()) };
+            if let Some(admitted) = &self.admitted {
+                admitted.heard.store(now.monotonic, Ordering::Relaxed);
+            }
+            match event {
+                CollectorEvent::Hello(hello) => self.admit(hello)?,
+                CollectorEvent::Interfaces(set) => self.interfaces(set).await,
+                CollectorEvent::Entry(head, frame) => self.entry(head, frame).await?,
+                CollectorEvent::Statistics(statistics) => self.statistics(&statistics),
+                CollectorEvent::Bye(bye) => {
+                    self.statistics(&bye.statistics);
+                    return Err(Ended::Complete);
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, hello: Hello) -> Result<(), Ended> {
+        let shared = self.surroundings.shared.clone();
+        let now = shared.moment();
+        let mut connections = shared.connections();
+        if let Some(current) = connections.get(&hello.source)
+            && current.epoch != hello.epoch
+            && now.monotonic.saturating_sub(current.heard.load(Ordering::Relaxed)) <= SILENCE_NANOS
+        {
+            let text = format!(
+                "another probe with the name {} is connected and answers: give one of them another name with --name",
+                hello.source
+            );
+            add(&shared.counters.refused_connections, 1);
+            self.session.refuse(Refusal { code: Refusal::NAME_IN_USE, text: text.clone() }, now);
+            return Err(Ended::TurnedAway(text));
+        }
+        let heard = Arc::new(AtomicU64::new(now.monotonic));
+        let (sender, replaced) = watch::channel(false);
+        let connection = Connection { number: self.number, epoch: hello.epoch, heard: heard.clone(), replaced: sender };
+        if let Some(older) = connections.insert(hello.source.clone(), connection) {
+            older.replaced.send_replace(true);
+        }
+        let (received, durable_seq, durable) = shared.resume(&hello.source, hello.epoch, hello.oldest_seq);
+        drop(connections);
+        self.session.welcome(received, durable_seq, self.surroundings.credit, now);
+        let sets = hello.sets.iter().map(|set| (set.number, Arc::new(set.clone()))).collect();
+        shared.ledger().connected(&hello.source, hello.epoch, true, now.clock.nanos());
+        {
+            let mut seen = shared.seen();
+            let row = &mut seen.entry(hello.source.clone()).or_default().row;
+            row.name = hello.source.to_string();
+            row.connected = true;
+            row.peer = self.peer.clone();
+            row.protocol = "tapline".to_owned();
+            row.epoch = hello.epoch.to_string();
+            row.interfaces = names(&hello.sets);
+        }
+        tracing::info!(source = %hello.source, epoch = %hello.epoch, peer = %self.peer, next_seq = received, "probe connected");
+        self.event("connect", &hello.source, json!({ "epoch": hello.epoch.to_string(), "peer": self.peer }));
+        let Hello { source, epoch, .. } = hello;
+        self.admitted = Some(Admitted { source, epoch, number: self.number, heard, durable, replaced, sets });
+        Ok(())
+    }
+
+    fn event(&self, name: &'static str, source: &SourceName, body: serde_json::Value) {
+        let _ = self.surroundings.jobs.try_send(Publish::Event { name, source: source.to_string(), body });
+    }
+
+    async fn interfaces(&mut self, set: InterfaceSet) {
+        let Some(admitted) = &mut self.admitted else { return };
+        let source = admitted.source.clone();
+        admitted.sets.insert(set.number, Arc::new(set.clone()));
+        let all: Vec<InterfaceSet> = admitted.sets.values().map(|set| (**set).clone()).collect();
+        if let Some(seen) = self.surroundings.shared.seen().get_mut(&source) {
+            seen.row.interfaces = names(&all);
+        }
+        self.event("interfaces_changed", &source, json!({ "interfaces": names(&all) }));
+    }
+
+    async fn entry(&mut self, head: EntryHead, frame: Vec<u8>) -> Result<(), Ended> {
+        let shared = self.surroundings.shared.clone();
+        let Some(admitted) = &self.admitted else { return Ok(()) };
+        let (source, epoch) = (admitted.source.clone(), admitted.epoch);
+        let checked = check::check(&source, epoch, &head, &frame, |number| admitted.sets.get(&number).map(Arc::as_ref));
+        let (checked, raw) = match checked {
+            Ok(checked) => checked,
+            Err(refused) => {
+                add(&shared.counters.bad_peers, 1);
+                let text = refused.to_string();
+                self.session.refuse(Refusal { code: Refusal::MALFORMED, text }, shared.moment());
+                return Err(refused.into());
+            }
+        };
+        let number = admitted.number;
+        let permit = self.place_in_queue().await?;
+        // From the claim on the entry counts as received: nothing may come between it and the queue.
+        if !shared.claim(&source, epoch, number, head.seq, head.last_seq) {
+            return Err(Ended::Replaced);
+        }
+        let Some(admitted) = &self.admitted else { return Ok(()) };
+        let set = match &checked {
+            Checked::Batch { header, .. } => {
+                self.count(&source, header);
+                admitted.sets.get(&header.interface_set).cloned()
+            }
+            Checked::Gap(gap) => {
+                let body =
+                    json!({ "place": gap.place.as_str(), "reason": gap.reason.as_str(), "packets": gap.packets });
+                self.event("packets_dropped", &source, body);
+                admitted.sets.values().next().cloned()
+            }
+        };
+        let set = set.unwrap_or_else(|| Arc::new(nowhere()));
+        let job = Box::new(Job { source, epoch, seq: head.seq, checked, set, frame, raw });
+        permit.send(Publish::Entry(job));
+        Ok(())
+    }
+
+    /// Waits for room in the pipeline, and keeps the connection alive meanwhile.
+    async fn place_in_queue(&mut self) -> Result<mpsc::OwnedPermit<Publish>, Ended> {
+        let reserve = self.surroundings.jobs.clone().reserve_owned();
+        tokio::pin!(reserve);
+        loop {
+            let mut replaced = self.admitted.as_ref().map(|admitted| admitted.replaced.clone());
+            tokio::select! {
+                permit = &mut reserve => return permit.map_err(|_| Ended::GoingDown),
+                () = changed(replaced.as_mut()) => return Err(Ended::Replaced),
+                () = tokio::time::sleep(Duration::from_secs(1)) => {
+                    // It is this side that does not read: the probe is not silent.
+                    let now = self.surroundings.shared.moment();
+                    self.session.input(&[], now);
+                    self.session.tick(now)?;
+                    if let Some(admitted) = &self.admitted {
+                        admitted.heard.store(now.monotonic, Ordering::Relaxed);
+                    }
+                    self.flush().await?;
+                }
+            }
+        }
+    }
+
+    fn count(&self, source: &SourceName, header: &BatchHeader) {
+        let shared = &self.surroundings.shared;
+        add(&shared.counters.received_batches, 1);
+        add(&shared.counters.received_packets, header.packets.into());
+        add(&shared.counters.received_bytes, header.captured_bytes);
+        if let Some(seen) = shared.seen().get_mut(source) {
+            seen.row.received_packets += u64::from(header.packets);
+            seen.row.received_bytes += header.captured_bytes;
+            seen.row.last_batch_nanos = crate::shared::now().nanos();
+            seen.row.newest_packet_nanos = seen.row.newest_packet_nanos.max(header.time_max.nanos());
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        let Some(admitted) = &mut self.admitted else { return };
+        let durable_seq = *admitted.durable.borrow_and_update();
+        self.session.acknowledge(durable_seq, self.surroundings.credit, self.surroundings.shared.moment());
+    }
+
+    fn statistics(&mut self, statistics: &uplink::Statistics) {
+        let Some(admitted) = &self.admitted else { return };
+        let shared = &self.surroundings.shared;
+        let now = crate::shared::now().nanos();
+        shared.ledger().stated(&admitted.source, admitted.epoch, statistics, now);
+        if let Some(seen) = shared.seen().get_mut(&admitted.source) {
+            seen.row.spool_bytes = statistics.spool_bytes;
+            seen.row.clock_offset_nanos = self.session.clock_offset_nanos();
+        }
+    }
+
+    async fn end(&mut self, ended: &Ended) {
+        let shared = self.surroundings.shared.clone();
+        let Some(admitted) = self.admitted.take() else {
+            if !matches!(ended, Ended::Closed | Ended::GoingDown | Ended::TurnedAway(_)) {
+                add(&shared.counters.bad_peers, 1);
+            }
+            tracing::warn!(peer = %self.peer, "connection ended before a probe was let in: {ended}");
+            return;
+        };
+        let now = crate::shared::now().nanos();
+        release(&shared, &admitted, now);
+        match ended {
+            Ended::Complete => {
+                shared.ledger().complete(&admitted.source, admitted.epoch, now);
+                let complete = Publish::Complete { source: admitted.source.clone(), epoch: admitted.epoch };
+                let _ = self.surroundings.jobs.send(complete).await;
+                tracing::info!(source = %admitted.source, "probe ended: {ended}");
+            }
+            Ended::Closed | Ended::GoingDown | Ended::Replaced => {
+                tracing::info!(source = %admitted.source, "probe disconnected: {ended}");
+            }
+            _ => tracing::warn!(source = %admitted.source, peer = %self.peer, "probe disconnected: {ended}"),
+        }
+        self.event(
+            "disconnect",
+            &admitted.source,
+            json!({ "epoch": admitted.epoch.to_string(), "reason": ended.to_string() }),
+        );
+    }
+}
+
+/// The source has no connection any more, unless a newer one took this one's place.
+fn release(shared: &Shared, admitted: &Admitted, now_nanos: u64) {
+    let mut connections = shared.connections();
+    if connections.get(&admitted.source).is_some_and(|current| current.number == admitted.number) {
+        connections.remove(&admitted.source);
+        shared.ledger().connected(&admitted.source, admitted.epoch, false, now_nanos);
+        if let Some(seen) = shared.seen().get_mut(&admitted.source) {
+            seen.row.connected = false;
+            seen.row.peer.clear();
+        }
+    }
+}
+
+/// Waits until a watched value changes; for ever if there is none, or if nobody can change it any more.
+async fn changed<T>(watched: Option<&mut watch::Receiver<T>>) {
+    if let Some(watched) = watched
+        && watched.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+fn names(sets: &[InterfaceSet]) -> Vec<String> {
+    sets.iter().flat_map(|set| set.interfaces.iter().map(|interface| interface.name.clone())).collect()
+}
+
+/// The set of a gap record that came before any interface was announced.
+fn nowhere() -> InterfaceSet {
+    let snaplen = batch::MAX_PACKET_BYTES as u32;
+    let interface = Interface { name: String::new(), link_type: LinkType::ETHERNET, snaplen, filter: String::new() };
+    InterfaceSet { number: u32::MAX, interfaces: vec![interface] }
+}

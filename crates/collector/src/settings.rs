@@ -1,0 +1,126 @@
+//! The settings of `[collector]`. Only values and their defaults.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `[collector]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Data directory; `archive/`, `state/` and `run/` are below it.
+    pub data: PathBuf,
+    /// Where probes connect: `ADDRESS:PORT` or `unix:PATH`.
+    pub listen: Vec<String>,
+    /// Where the API answers: loopback `ADDRESS:PORT` or `unix:PATH`.
+    pub api: Vec<String>,
+    /// Where the feed is published: `tcp://ADDRESS:PORT` or `ipc://PATH`.
+    pub feed: Vec<String>,
+    /// Where the feed is published in osmo-pcap's form; none switches it off.
+    pub feed_v1: Vec<String>,
+    /// Form of its packets from native sources: `pcap` or `pcapng`.
+    pub feed_v1_format: V1Format,
+    /// Bytes that may wait for one subscriber of the feed.
+    #[serde(with = "settings::size")]
+    pub subscriber_queue: u64,
+    /// Whether uplink and feed may use addresses beyond this machine without encryption.
+    pub allow_plaintext: bool,
+    /// User to change to when started as root; empty means `tapline` if it exists, else `nobody`.
+    pub user: String,
+    /// Whether segments are compressed: `zstd` or `none`.
+    pub compression: Compression,
+    /// Size from which a segment is closed.
+    #[serde(with = "settings::size")]
+    pub segment_size: u64,
+    /// A segment is also closed at every multiple of this time of the day, UTC; `0s` for never.
+    #[serde(with = "settings::duration")]
+    pub segment_time: Duration,
+    /// The longest that received batches wait to be made durable together.
+    #[serde(with = "settings::duration")]
+    pub commit: Duration,
+    /// What is removed from the archive.
+    pub retention: Retention,
+    /// Most connections from probes at once.
+    pub connections: usize,
+    /// Bytes of batches that one probe may have on their way.
+    #[serde(with = "settings::size")]
+    pub credit: u64,
+}
+
+/// Form of v1 packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum V1Format {
+    /// pcap with microseconds.
+    #[default]
+    Pcap,
+    /// pcapng blocks.
+    Pcapng,
+}
+
+/// Whether segments are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// As the batches arrive.
+    #[default]
+    Zstd,
+    /// Not at all.
+    None,
+}
+
+/// `[collector.retention]`; 0 is no limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Longest time since a segment's last packet arrived.
+    #[serde(with = "settings::duration")]
+    pub age: Duration,
+    /// Most bytes of all segments together.
+    #[serde(with = "settings::size")]
+    pub size: u64,
+    /// Bytes that must stay free on the disk.
+    #[serde(with = "settings::size")]
+    pub free: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { age: Duration::ZERO, size: 0, free: 0 }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("/var/lib/tapline"),
+            listen: vec!["127.0.0.1:7710".to_owned()],
+            api: vec!["127.0.0.1:7713".to_owned()],
+            feed: vec!["tcp://127.0.0.1:7711".to_owned()],
+            feed_v1: Vec::new(),
+            feed_v1_format: V1Format::default(),
+            subscriber_queue: 64 << 20,
+            allow_plaintext: false,
+            user: String::new(),
+            compression: Compression::default(),
+            segment_size: 256 << 20,
+            segment_time: Duration::from_secs(3600),
+            commit: Duration::from_millis(200),
+            retention: Retention::default(),
+            connections: 2000,
+            credit: 32 << 20,
+        }
+    }
+}
+
+impl Settings {
+    /// Root of the archive.
+    pub fn archive(&self) -> PathBuf {
+        self.data.join("archive")
+    }
+
+    /// Where the balance is kept.
+    pub fn state(&self) -> PathBuf {
+        self.data.join("state")
+    }
+}
