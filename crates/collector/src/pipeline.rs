@@ -31,7 +31,6 @@ const RETENTION_EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct Job {
     pub(crate) source: SourceName,
     pub(crate) epoch: Epoch,
-    pub(crate) seq: u64,
     pub(crate) checked: Checked,
     pub(crate) set: Arc<InterfaceSet>,
     pub(crate) frame: Vec<u8>,

@@ -269,7 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             }
         };
         let set = set.unwrap_or_else(|| Arc::new(nowhere()));
-        let job = Box::new(Job { source, epoch, seq: head.seq, checked, set, frame, raw });
+        let job = Box::new(Job { source, epoch, checked, set, frame, raw });
         permit.send(Publish::Entry(job));
         Ok(())
     }

@@ -13,7 +13,7 @@ pub mod pcap;
 pub mod pcapng;
 pub mod time;
 
-pub use batch::{Batch, BatchBuilder, BatchError, BatchHeader, Entry, GapRecord};
+pub use batch::{Batch, BatchBuilder, BatchError, BatchHeader, DropPlace, DropReason, Entry, GapRecord};
 pub use capture::{CaptureError, CaptureReader};
 pub use cursor::{Cursor, Cut};
 pub use flow::{CommunityId, Direction, Endpoint, FlowKey};
