@@ -2,7 +2,7 @@
 
 use crate::config::Profile;
 use crate::decoder::{Announced, Side};
-use crate::engine::Output;
+use crate::engine::Emit;
 use crate::expect::Expectations;
 use event::{Event, Observer, Origin, Value, common};
 use packet::Timestamp;
@@ -166,7 +166,7 @@ pub struct Context<'a> {
     /// The packet; for time-outs and the end of input the newest of the flow.
     pub packet: PacketInfo,
     pub(crate) common: &'a mut Common,
-    pub(crate) out: &'a mut Output,
+    pub(crate) out: &'a mut dyn Emit,
     /// Whether events are completed by the present packet.
     pub(crate) completing: bool,
 }
@@ -310,11 +310,7 @@ impl Context<'_> {
 
     /// Hands an event on.
     pub fn emit(&mut self, event: Event) {
-        if self.completing {
-            self.out.completed(event);
-        } else {
-            self.out.ended(event);
-        }
+        self.out.event(event, self.completing);
     }
 }
 

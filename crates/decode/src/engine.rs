@@ -38,20 +38,22 @@ pub struct Frame<'a> {
     pub packet: Packet<'a>,
 }
 
-/// Events of one call, in the order they were given out.
+/// Takes events as they are given out, one by one: a hundred thousand flows may end at once.
+pub trait Emit {
+    /// An event; `completed` tells whether the present packet completed it, else it ended by time-out or end of input.
+    fn event(&mut self, event: Event, completed: bool);
+}
+
+/// Events collected in the order they were given out.
 #[derive(Debug, Default)]
 pub struct Output {
     /// The events; true for those that the packet completed.
     pub events: Vec<(Event, bool)>,
 }
 
-impl Output {
-    pub(crate) fn completed(&mut self, event: Event) {
-        self.events.push((event, true));
-    }
-
-    pub(crate) fn ended(&mut self, event: Event) {
-        self.events.push((event, false));
+impl Emit for Output {
+    fn event(&mut self, event: Event, completed: bool) {
+        self.events.push((event, completed));
     }
 }
 
@@ -201,7 +203,7 @@ impl Engine {
     }
 
     /// Takes a packet. What timed out until its clock is given out before.
-    pub fn packet(&mut self, frame: &Frame<'_>, out: &mut Output) {
+    pub fn packet(&mut self, frame: &Frame<'_>, out: &mut dyn Emit) {
         self.advance(frame.clock, out);
         self.counters.packets += 1;
         let packet = &frame.packet;
@@ -223,7 +225,7 @@ impl Engine {
         self.dissected(frame, &dissected, out);
     }
 
-    fn dissected(&mut self, frame: &Frame<'_>, dissected: &Dissected<'_>, out: &mut Output) {
+    fn dissected(&mut self, frame: &Frame<'_>, dissected: &Dissected<'_>, out: &mut dyn Emit) {
         let (Some((key, direction)), Some(network)) = (dissected.flow_key(), &dissected.network) else { return };
         let icmp = if let Transport::Icmp(icmp) = dissected.transport { Some(icmp) } else { None };
         let packet = PacketInfo {
@@ -277,7 +279,7 @@ impl Engine {
         key: FlowKey,
         direction: Direction,
         packet: &PacketInfo,
-        out: &mut Output,
+        out: &mut dyn Emit,
     ) -> Handle {
         if self.table.len() >= self.limits.flows {
             let oldest = self.table.oldest(List::Parked).or_else(|| self.table.oldest(List::Active));
@@ -328,7 +330,7 @@ impl Engine {
         dissected: &Dissected<'_>,
         direction: Direction,
         packet: &PacketInfo,
-        out: &mut Output,
+        out: &mut dyn Emit,
     ) {
         let _ = out;
         if self.table.list(handle) == List::Parked {
@@ -378,7 +380,7 @@ impl Engine {
         direction: Direction,
         dissected: &Dissected<'_>,
         packet: PacketInfo,
-        out: &mut Output,
+        out: &mut dyn Emit,
     ) {
         let Some(flow) = self.table.get_mut(handle) else { return };
         let side = side_of(flow.first_direction, direction);
@@ -405,7 +407,7 @@ impl Engine {
         tcp: &Tcp<'_>,
         dissected: &Dissected<'_>,
         packet: PacketInfo,
-        out: &mut Output,
+        out: &mut dyn Emit,
     ) {
         let Some(flow) = self.table.get_mut(handle) else { return };
         let side = side_of(flow.first_direction, direction);
@@ -458,7 +460,7 @@ impl Engine {
     }
 
     /// Gives out what timed out until `clock`.
-    pub fn advance(&mut self, clock: Timestamp, out: &mut Output) {
+    pub fn advance(&mut self, clock: Timestamp, out: &mut dyn Emit) {
         if clock <= self.clock {
             return;
         }
@@ -482,7 +484,7 @@ impl Engine {
     }
 
     /// Ends the flows that have been silent for too long at `clock`.
-    fn end_silent(&mut self, clock: Timestamp, out: &mut Output) {
+    fn end_silent(&mut self, clock: Timestamp, out: &mut dyn Emit) {
         let timeout = self.flows_config.timeout.nanos().unwrap_or(30_000_000_000);
         while let Some(handle) = self.table.oldest(List::Active) {
             let idle = self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.time) > timeout);
@@ -493,7 +495,7 @@ impl Engine {
         }
     }
 
-    fn expire(&mut self, handle: Handle, due: Timestamp, clock: Timestamp, out: &mut Output) {
+    fn expire(&mut self, handle: Handle, due: Timestamp, clock: Timestamp, out: &mut dyn Emit) {
         let Some(flow) = self.table.get_mut(handle) else { return };
         if flow.deadline != Some(due) {
             return;
@@ -512,7 +514,7 @@ impl Engine {
     }
 
     /// A flow has been silent for too long: it ends, but a connection that may go on is kept for its decoder.
-    fn silent(&mut self, handle: Handle, out: &mut Output) {
+    fn silent(&mut self, handle: Handle, out: &mut dyn Emit) {
         let Some(flow) = self.table.get_mut(handle) else { return };
         let goes_on = flow.connection.as_ref().is_some_and(|connection| !connection.is_over())
             && matches!(flow.slot, Slot::Decoder(..));
@@ -524,7 +526,7 @@ impl Engine {
         self.table.touch(handle, List::Parked);
     }
 
-    fn report_final(&mut self, handle: Handle, out: &mut Output) {
+    fn report_final(&mut self, handle: Handle, out: &mut dyn Emit) {
         if !self.flows_config.enabled.0 {
             return;
         }
@@ -533,13 +535,13 @@ impl Engine {
         if let Some(flow) = self.table.get_mut(handle) {
             let mut event = report::event(&mut flow.info, &observer, flow.reports.given, true, packetbeat);
             event.capture_loss = self.common.losses_between(&flow.info);
-            out.ended(event);
+            out.event(event, false);
         }
     }
 
     /// Reports at every whole number of periods since 1970, each at its own moment however late the clock comes: so that the
     /// reports are the same for any number of workers, of which each sees the clock only with packets of its own.
-    fn report_periods(&mut self, clock: Timestamp, out: &mut Output) {
+    fn report_periods(&mut self, clock: Timestamp, out: &mut dyn Emit) {
         let Some(period) = self.flows_config.period.nanos().filter(|_| self.flows_config.enabled.0) else { return };
         let after = |time: Timestamp| Timestamp::from_nanos((time.nanos() / period).saturating_add(1).saturating_mul(period));
         let mut next = *self.next_period.get_or_insert(after(clock));
@@ -555,7 +557,7 @@ impl Engine {
         self.next_period = Some(next);
     }
 
-    fn report_period(&mut self, clock: Timestamp, period: u64, out: &mut Output) {
+    fn report_period(&mut self, clock: Timestamp, period: u64, out: &mut dyn Emit) {
         let packetbeat = self.common.profile == Profile::Packetbeat;
         let observer = self.common.observer.clone();
         for handle in self.table.handles(List::Active) {
@@ -567,11 +569,11 @@ impl Engine {
             }
             let event = report::event(&mut flow.info, &observer, flow.reports.given, false, packetbeat);
             flow.reports = Reports { given: flow.reports.given + 1, at: Some(last) };
-            out.ended(event);
+            out.event(event, false);
         }
     }
 
-    fn end_flow(&mut self, handle: Handle, out: &mut Output) {
+    fn end_flow(&mut self, handle: Handle, out: &mut dyn Emit) {
         let parked = self.table.list(handle) == List::Parked;
         if let Some(flow) = self.table.get_mut(handle) {
             if let Some(mut connection) = flow.connection.take() {
@@ -609,7 +611,7 @@ impl Engine {
     }
 
     /// The input ends: gives out everything that is open.
-    pub fn finish(&mut self, out: &mut Output) {
+    pub fn finish(&mut self, out: &mut dyn Emit) {
         for list in [List::Parked, List::Active] {
             for handle in self.table.handles(list) {
                 self.end_flow(handle, out);
@@ -754,7 +756,7 @@ struct Feed<'a> {
     active: &'a [Active],
     ports: &'a [(u8, u8)],
     common: &'a mut Common,
-    out: &'a mut Output,
+    out: &'a mut dyn Emit,
     packet: PacketInfo,
     gap_bytes: &'a mut u64,
 }

@@ -16,7 +16,7 @@ pub mod protocols;
 pub mod stream;
 
 pub use config::{Config, ConfigError};
-pub use engine::{Counters, Engine, Frame, Output};
+pub use engine::{Counters, Emit, Engine, Frame, Output};
 
 use event::Schema;
 use std::sync::OnceLock;
