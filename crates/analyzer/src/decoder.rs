@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use event::{Event, Observer};
+pub use decode::Emit;
+use event::Observer;
 use packet::{Interface, Packet, Timestamp};
 
 /// A run of packets that belong together: a capture file, or one epoch of a source.
@@ -31,16 +32,16 @@ pub struct Numbered<'a> {
 /// Decodes the packets of one stream, or one worker's share of them.
 pub trait Decoder: Send {
     /// Takes a packet. Before it, what timed out until `clock` is given out.
-    fn packet(&mut self, packet: &Numbered<'_>, out: &mut Emitted);
+    fn packet(&mut self, packet: &Numbered<'_>, out: &mut dyn Emit);
 
     /// Gives out what timed out until `clock`.
-    fn advance(&mut self, clock: Timestamp, out: &mut Emitted);
+    fn advance(&mut self, clock: Timestamp, out: &mut dyn Emit);
 
     /// Notes packets that our own capture is known to have lost up to `clock`.
     fn lost(&mut self, packets: u64, clock: Timestamp);
 
     /// The stream ends: gives out everything that is open.
-    fn finish(&mut self, out: &mut Emitted);
+    fn finish(&mut self, out: &mut dyn Emit);
 
     /// Number of the oldest packet that an open flow still needs.
     fn oldest_needed(&self) -> Option<u64>;
@@ -53,23 +54,4 @@ pub trait Factory: Send + Sync {
     /// # Errors
     /// When the configuration cannot be used; found before anything starts.
     fn decoder(&self, stream: &Arc<Stream>) -> Result<Box<dyn Decoder>, String>;
-}
-
-/// Events as a decoder gives them out.
-#[derive(Debug, Default)]
-pub struct Emitted {
-    pub(crate) events: Vec<(Event, Option<u64>)>,
-    pub(crate) packet: u64,
-}
-
-impl Emitted {
-    /// An event that the present packet completed.
-    pub fn completed(&mut self, event: Event) {
-        self.events.push((event, Some(self.packet)));
-    }
-
-    /// An event that ended by time-out or by the end of input.
-    pub fn ended(&mut self, event: Event) {
-        self.events.push((event, None));
-    }
 }

@@ -3,51 +3,33 @@
 
 use std::sync::Arc;
 
-use decode::{Config, Engine, Frame, Output};
+use decode::{Config, Emit, Engine, Frame};
 use packet::Timestamp;
 
-use crate::decoder::{Decoder, Emitted, Factory, Numbered, Stream};
+use crate::decoder::{Decoder, Factory, Numbered, Stream};
 use crate::settings::Settings;
 
-struct Decoding {
-    engine: Engine,
-    out: Output,
-}
-
-impl Decoding {
-    fn hand_over(&mut self, emitted: &mut Emitted) {
-        for (event, completed) in self.out.events.drain(..) {
-            if completed { emitted.completed(event) } else { emitted.ended(event) }
-        }
-    }
-}
-
-impl Decoder for Decoding {
+impl Decoder for Engine {
     #[inline]
-    fn packet(&mut self, packet: &Numbered<'_>, emitted: &mut Emitted) {
+    fn packet(&mut self, packet: &Numbered<'_>, out: &mut dyn Emit) {
         let Numbered { number, clock, interface, packet } = *packet;
-        self.engine.packet(&Frame { number, clock, interface, packet }, &mut self.out);
-        if !self.out.events.is_empty() {
-            self.hand_over(emitted);
-        }
+        Engine::packet(self, &Frame { number, clock, interface, packet }, out);
     }
 
-    fn advance(&mut self, clock: Timestamp, emitted: &mut Emitted) {
-        self.engine.advance(clock, &mut self.out);
-        self.hand_over(emitted);
+    fn advance(&mut self, clock: Timestamp, out: &mut dyn Emit) {
+        Engine::advance(self, clock, out);
     }
 
     fn lost(&mut self, packets: u64, clock: Timestamp) {
-        self.engine.lost(packets, clock);
+        Engine::lost(self, packets, clock);
     }
 
-    fn finish(&mut self, emitted: &mut Emitted) {
-        self.engine.finish(&mut self.out);
-        self.hand_over(emitted);
+    fn finish(&mut self, out: &mut dyn Emit) {
+        Engine::finish(self, out);
     }
 
     fn oldest_needed(&self) -> Option<u64> {
-        self.engine.oldest_needed()
+        Engine::oldest_needed(self)
     }
 }
 
@@ -58,7 +40,7 @@ struct Engines {
 impl Factory for Engines {
     fn decoder(&self, stream: &Arc<Stream>) -> Result<Box<dyn Decoder>, String> {
         let engine = Engine::new(&self.config, Arc::clone(&stream.observer)).map_err(|error| error.to_string())?;
-        Ok(Box::new(Decoding { engine, out: Output::default() }))
+        Ok(Box::new(engine))
     }
 }
 

@@ -10,8 +10,8 @@ use packet::capture::{CaptureError, CaptureReader};
 use packet::{Interface, Packet, Timestamp};
 
 use crate::capture_file::{self, CaptureFile};
-use crate::decoder::Stream;
 use crate::correlation::Stage;
+use crate::decoder::Stream;
 use crate::order::{Waiting, place_of};
 use crate::pool::{Pool, Sink};
 use crate::worker::Render;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capture_file;
+mod collector;
 pub mod correlation;
 pub mod decoder;
 pub mod engine;
@@ -16,6 +17,7 @@ pub mod position;
 pub mod processors;
 mod protocol_options;
 mod render;
+mod run;
 pub mod sandbox;
 mod settings;
 pub mod shard;
@@ -27,6 +29,7 @@ pub mod worker;
 use std::sync::{Arc, OnceLock};
 
 use event::Schema;
+pub use run::{RunError, run};
 pub use settings::{Sandbox, Settings};
 
 /// The fields of everything that can come out: of all decoders, of flows and of calls.

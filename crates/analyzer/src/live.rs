@@ -40,7 +40,7 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// At the end the outputs get this long to take what is left.
 const END_PATIENCE: Duration = Duration::from_secs(10);
 /// Entries fetched from the archive in one request.
-const FETCH_ENTRIES: u64 = 256;
+const FETCH_ENTRIES: u64 = 32;
 
 /// What following needs to know.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -12,7 +13,7 @@ use packet::{Interface, Packet, Timestamp};
 
 use crate::decoder::{Numbered, Stream};
 use crate::shard;
-use crate::worker::{Parts, Produced, Results, Worker};
+use crate::worker::{Parts, Take, Worker};
 
 /// A chunk is handed over when it holds this many packets ...
 const CHUNK_PACKETS: usize = 2048;
@@ -24,8 +25,8 @@ const CHUNKS_IN_FLIGHT: usize = 4;
 const WORKERS_MAX: usize = 256;
 /// Stands for all workers.
 const EVERY_WORKER: u16 = u16::MAX;
-/// With one worker, what came out is passed on after this many packets.
-const PASS_ON_PACKETS: u32 = 64;
+/// What ended by time-out or end of input is handed over in parts of this many bytes: all flows may end at once.
+const PART_BYTES: usize = 256 * 1024;
 
 /// Takes what the workers give out, in order.
 pub trait Sink {
@@ -53,7 +54,7 @@ pub struct Pool {
 }
 
 enum Kind {
-    Inline { worker: Box<Worker>, since: u32 },
+    Inline(Box<Worker>),
     Threads(Box<Threads>),
 }
 
@@ -97,13 +98,70 @@ enum Act {
     Mark(u64),
 }
 
-/// What one worker made of one chunk.
+/// An event with what is to be written of it.
+struct Produced {
+    event: Event,
+    by_packet: Option<u64>,
+    text: Range<usize>,
+}
+
+/// Events and their bytes.
 #[derive(Default)]
-struct Done {
-    results: Results,
+struct Results {
+    produced: Vec<Produced>,
+    text: Vec<u8>,
+}
+
+impl Results {
+    fn push(&mut self, event: Event, by_packet: Option<u64>, text: &[u8]) {
+        let start = self.text.len();
+        self.text.extend_from_slice(text);
+        self.produced.push(Produced { event, by_packet, text: start..self.text.len() });
+    }
+
+    fn pass_on(self, sink: &mut dyn Sink) -> io::Result<()> {
+        for produced in self.produced {
+            sink.event(produced.event, produced.by_packet, self.text.get(produced.text).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+}
+
+/// What one worker made of one chunk.
+enum Done {
+    /// Some of what ended; more of the same chunk follows.
+    Part(Results),
+    /// The rest, which ends the chunk.
+    All(Whole),
+}
+
+#[derive(Default)]
+struct Whole {
+    completed: Results,
+    ended: Results,
     /// For each mark in the chunk the oldest packet needed.
     oldest_needed: Vec<Option<u64>>,
     panics: u64,
+}
+
+/// Gathers what comes out of a chunk.
+struct Gathering<'d> {
+    whole: Whole,
+    done: &'d Sender<Done>,
+}
+
+impl Take for Gathering<'_> {
+    fn take(&mut self, event: Event, by_packet: Option<u64>, text: &[u8]) {
+        if by_packet.is_some() {
+            self.whole.completed.push(event, by_packet, text);
+            return;
+        }
+        self.whole.ended.push(event, None, text);
+        if self.whole.ended.text.len() >= PART_BYTES {
+            // If nobody receives any more, the worker ends with the next chunk.
+            let _ = self.done.send(Done::Part(std::mem::take(&mut self.whole.ended)));
+        }
+    }
 }
 
 impl Pool {
@@ -117,7 +175,7 @@ impl Pool {
             given => given.min(WORKERS_MAX),
         };
         let kind = if workers == 1 {
-            Kind::Inline { worker: Box::new(Worker::new(parts.clone())), since: 0 }
+            Kind::Inline(Box::new(Worker::new(parts.clone())))
         } else {
             Kind::Threads(Box::new(Threads::start(workers, parts)?))
         };
@@ -127,7 +185,7 @@ impl Pool {
     /// How often a decoder panicked.
     pub fn panics(&self) -> u64 {
         match &self.kind {
-            Kind::Inline { worker, .. } => worker.panics,
+            Kind::Inline(worker) => worker.panics,
             Kind::Threads(threads) => threads.panics,
         }
     }
@@ -161,14 +219,10 @@ impl Pool {
         let Some(interface) = interfaces.get(packet.interface as usize) else { return Ok(()) };
         let clock = self.clock(stream, packet.time);
         match &mut self.kind {
-            Kind::Inline { worker, since } => {
-                worker.packet(stream, &Numbered { number, clock, interface, packet: *packet });
-                *since += 1;
-                if *since >= PASS_ON_PACKETS {
-                    *since = 0;
-                    pass_on(&mut worker.results, sink)?;
-                }
-                Ok(())
+            Kind::Inline(worker) => {
+                let mut direct = Direct { sink, result: Ok(()) };
+                worker.packet(stream, &Numbered { number, clock, interface, packet: *packet }, &mut direct);
+                direct.result
             }
             Kind::Threads(threads) => {
                 threads.add(stream, interfaces, interface, number, clock, packet);
@@ -182,13 +236,11 @@ impl Pool {
 
     fn act(&mut self, stream: &Arc<Stream>, act: Act, sink: &mut dyn Sink) -> io::Result<()> {
         match &mut self.kind {
-            Kind::Inline { worker, .. } => {
-                let needed = perform(worker, stream, act);
-                pass_on(&mut worker.results, sink)?;
-                if let Act::Mark(mark) = act {
-                    sink.reached(mark, needed)?;
-                }
-                Ok(())
+            Kind::Inline(worker) => {
+                let mut direct = Direct { sink, result: Ok(()) };
+                let needed = perform(worker, stream, act, &mut direct);
+                direct.result?;
+                if let Act::Mark(mark) = act { sink.reached(mark, needed) } else { Ok(()) }
             }
             Kind::Threads(threads) => {
                 threads.begin(stream);
@@ -241,7 +293,7 @@ impl Pool {
     /// When the sink ends the work.
     pub fn flush(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
         match &mut self.kind {
-            Kind::Inline { worker, .. } => pass_on(&mut worker.results, sink),
+            Kind::Inline(_) => Ok(()),
             Kind::Threads(threads) => {
                 threads.submit(sink)?;
                 while !threads.in_flight.is_empty() {
@@ -266,27 +318,28 @@ impl Drop for Pool {
     }
 }
 
-fn perform(worker: &mut Worker, stream: &Arc<Stream>, act: Act) -> Option<u64> {
+fn perform(worker: &mut Worker, stream: &Arc<Stream>, act: Act, take: &mut dyn Take) -> Option<u64> {
     match act {
-        Act::Advance(clock) => worker.advance(stream, clock),
-        Act::Lost(packets, clock) => worker.lost(stream, packets, clock),
-        Act::Finish => worker.finish(stream),
+        Act::Advance(clock) => worker.advance(stream, clock, take),
+        Act::Lost(packets, clock) => worker.lost(stream, packets, clock, take),
+        Act::Finish => worker.finish(stream, take),
         Act::Mark(_) => return worker.oldest_needed(stream),
     }
     None
 }
 
-fn pass_on(results: &mut Results, sink: &mut dyn Sink) -> io::Result<()> {
-    if results.produced.is_empty() {
-        return Ok(());
+/// Passes events on at once; after the sink's first error nothing more.
+struct Direct<'s> {
+    sink: &'s mut dyn Sink,
+    result: io::Result<()>,
+}
+
+impl Take for Direct<'_> {
+    fn take(&mut self, event: Event, by_packet: Option<u64>, text: &[u8]) {
+        if self.result.is_ok() {
+            self.result = self.sink.event(event, by_packet, text);
+        }
     }
-    let text = std::mem::take(&mut results.text);
-    for produced in results.produced.drain(..) {
-        sink.event(produced.event, produced.by_packet, text.get(produced.text).unwrap_or_default())?;
-    }
-    results.text = text;
-    results.text.clear();
-    Ok(())
 }
 
 impl Threads {
@@ -376,29 +429,39 @@ impl Threads {
     fn collect(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
         let mut all = Vec::with_capacity(self.done.len());
         for done in &self.done {
-            all.push(done.recv().map_err(|_| gone())?);
-        }
-        self.panics = self.panics.max(all.iter().map(|done| done.panics).sum());
-        let Some(chunk) = self.in_flight.pop_front() else { return Ok(()) };
-        let mut order: Vec<(bool, u64, usize, usize)> = Vec::new();
-        for (worker, done) in all.iter().enumerate() {
-            for (index, produced) in done.results.produced.iter().enumerate() {
-                order.push((produced.by_packet.is_none(), produced.by_packet.unwrap_or(0), worker, index));
+            loop {
+                match done.recv().map_err(|_| gone())? {
+                    Done::Part(ended) => ended.pass_on(sink)?,
+                    Done::All(whole) => {
+                        all.push(whole);
+                        break;
+                    }
+                }
             }
+        }
+        self.panics = self.panics.max(all.iter().map(|whole| whole.panics).sum());
+        let Some(chunk) = self.in_flight.pop_front() else { return Ok(()) };
+        let mut order: Vec<(Option<u64>, usize, usize)> = Vec::new();
+        for (worker, whole) in all.iter().enumerate() {
+            let completed = whole.completed.produced.iter().enumerate();
+            order.extend(completed.map(|(index, produced)| (produced.by_packet, worker, index)));
         }
         order.sort_unstable();
         let mut produced: Vec<Vec<Option<Produced>>> =
-            all.iter_mut().map(|done| done.results.produced.drain(..).map(Some).collect()).collect();
-        for (_, _, worker, index) in order {
+            all.iter_mut().map(|whole| whole.completed.produced.drain(..).map(Some).collect()).collect();
+        for (_, worker, index) in order {
             let taken = produced.get_mut(worker).and_then(|list| list.get_mut(index)).and_then(Option::take);
-            if let (Some(taken), Some(done)) = (taken, all.get(worker)) {
-                let text = done.results.text.get(taken.text).unwrap_or_default();
+            if let (Some(taken), Some(whole)) = (taken, all.get(worker)) {
+                let text = whole.completed.text.get(taken.text).unwrap_or_default();
                 sink.event(taken.event, taken.by_packet, text)?;
             }
         }
+        for whole in &mut all {
+            std::mem::take(&mut whole.ended).pass_on(sink)?;
+        }
         let marks = chunk.acts.iter().filter_map(|(_, act)| if let Act::Mark(mark) = act { Some(*mark) } else { None });
         for (index, mark) in marks.enumerate() {
-            let oldest = all.iter().filter_map(|done| done.oldest_needed.get(index).copied().flatten()).min();
+            let oldest = all.iter().filter_map(|whole| whole.oldest_needed.get(index).copied().flatten()).min();
             sink.reached(mark, oldest)?;
         }
         if let Ok(mut chunk) = Arc::try_unwrap(chunk) {
@@ -427,6 +490,7 @@ fn work(number: u16, workers: usize, parts: &Parts, jobs: &Receiver<Arc<Chunk>>,
     let mut worker = Worker::new(parts.clone());
     worker.one_of = Some((number, workers));
     for chunk in jobs {
+        let mut gathering = Gathering { whole: Whole::default(), done };
         for meta in chunk.packets.iter().filter(|meta| meta.worker == number || meta.worker == EVERY_WORKER) {
             let at = (meta.interface >> 20) as usize;
             let (Some(stream), Some(interfaces)) = (chunk.streams.get(at), chunk.interfaces.get(at)) else { continue };
@@ -434,19 +498,23 @@ fn work(number: u16, workers: usize, parts: &Parts, jobs: &Receiver<Arc<Chunk>>,
             let Some(interface) = interfaces.get(index as usize) else { continue };
             let data = chunk.bytes.get(meta.offset..meta.offset + meta.length as usize).unwrap_or_default();
             let packet = Packet { time: meta.time, interface: index, original_length: meta.original_length, data };
-            worker.packet(stream, &Numbered { number: meta.number, clock: meta.clock, interface, packet });
+            worker.packet(
+                stream,
+                &Numbered { number: meta.number, clock: meta.clock, interface, packet },
+                &mut gathering,
+            );
         }
-        let mut oldest_needed = Vec::new();
         for (at, act) in &chunk.acts {
             let Some(stream) = chunk.streams.get(*at) else { continue };
-            let needed = perform(&mut worker, stream, *act);
+            let needed = perform(&mut worker, stream, *act, &mut gathering);
             if matches!(act, Act::Mark(_)) {
-                oldest_needed.push(needed);
+                gathering.whole.oldest_needed.push(needed);
             }
         }
         drop(chunk);
-        let results = std::mem::take(&mut worker.results);
-        if done.send(Done { results, oldest_needed, panics: worker.panics }).is_err() {
+        gathering.whole.panics = worker.panics;
+        let whole = gathering.whole;
+        if done.send(Done::All(whole)).is_err() {
             return;
         }
     }

@@ -71,9 +71,9 @@ impl Condition {
     fn is_met(&self, event: &Event) -> bool {
         match self {
             Self::Equals(wanted) => wanted.iter().all(|(path, literal)| equals(event, path, literal)),
-            Self::Contains(wanted) => wanted.iter().all(|(path, part)| {
-                text_at(event, path).is_some_and(|text| text.contains(part.as_str()))
-            }),
+            Self::Contains(wanted) => {
+                wanted.iter().all(|(path, part)| text_at(event, path).is_some_and(|text| text.contains(part.as_str())))
+            }
             Self::HasFields(paths) => paths.iter().all(|path| path == "type" || value_at(event, path).is_some()),
             Self::Not(condition) => !condition.is_met(event),
             Self::And(conditions) => conditions.iter().all(|condition| condition.is_met(event)),

@@ -79,8 +79,11 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
     let listener = match settings.status.as_str() {
         "" => None,
         address => {
-            if let Some(parent) = address.strip_prefix("unix:").and_then(|path| settings.data.join(path).parent().map(PathBuf::from)) {
-                std::fs::create_dir_all(&parent).map_err(|source| RunError::Directory { path: parent.clone(), source })?;
+            if let Some(parent) =
+                address.strip_prefix("unix:").and_then(|path| settings.data.join(path).parent().map(PathBuf::from))
+            {
+                std::fs::create_dir_all(&parent)
+                    .map_err(|source| RunError::Directory { path: parent.clone(), source })?;
             }
             Some(status::bind(address, &settings.data)?)
         }
@@ -113,7 +116,10 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
     }
     if let Some(listener) = listener {
         let shared = Arc::clone(&shared);
-        std::thread::Builder::new().name("status".to_owned()).spawn(move || serve(listener, shared)).map_err(RunError::Thread)?;
+        std::thread::Builder::new()
+            .name("status".to_owned())
+            .spawn(move || serve(listener, shared))
+            .map_err(RunError::Thread)?;
     }
     let parts = Parts { decoders, renderer: json_renderer(settings) };
     let added = Added { stage: Stage::live(settings.has_calls()), renderer: (parts.renderer)() };

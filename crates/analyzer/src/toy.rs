@@ -6,7 +6,7 @@ use std::sync::Arc;
 use event::{Event, Origin};
 use packet::{Interface, LinkType, Timestamp};
 
-use crate::decoder::{Decoder, Emitted, Factory, Numbered, Stream};
+use crate::decoder::{Decoder, Emit, Factory, Numbered, Stream};
 use crate::worker::{Parts, Render};
 
 /// Gives out an event for every third packet of a host pair, and one at the end per packet that is left.
@@ -28,7 +28,7 @@ impl Threes {
 }
 
 impl Decoder for Threes {
-    fn packet(&mut self, packet: &Numbered<'_>, out: &mut Emitted) {
+    fn packet(&mut self, packet: &Numbered<'_>, out: &mut dyn Emit) {
         assert!(packet.packet.data.len() < 60, "a decoder's mistake");
         let host = packet.packet.data[15];
         // A conversation ends with its third packet; what comes later of the host belongs to another one.
@@ -37,14 +37,14 @@ impl Decoder for Threes {
         if seen.len() == 3 {
             let numbers = std::mem::take(seen);
             self.seen.remove(&(packet.number / 15, host));
-            out.completed(self.event(&numbers));
+            out.event(self.event(&numbers), true);
         }
     }
-    fn advance(&mut self, _: Timestamp, _: &mut Emitted) {}
+    fn advance(&mut self, _: Timestamp, _: &mut dyn Emit) {}
     fn lost(&mut self, _: u64, _: Timestamp) {}
-    fn finish(&mut self, out: &mut Emitted) {
+    fn finish(&mut self, out: &mut dyn Emit) {
         for numbers in std::mem::take(&mut self.seen).into_values().filter(|numbers| !numbers.is_empty()) {
-            out.ended(self.event(&numbers));
+            out.event(self.event(&numbers), false);
         }
     }
     fn oldest_needed(&self) -> Option<u64> {

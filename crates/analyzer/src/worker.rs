@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use event::Event;
+use packet::Timestamp;
 
+use crate::decoder::{Decoder, Emit, Factory, Numbered, Stream};
 use crate::shard;
-use crate::decoder::{Decoder, Emitted, Factory, Numbered, Stream};
 
 /// Turns an event into the bytes that are written of it.
 pub trait Render: Send {
@@ -33,37 +33,10 @@ pub struct Parts {
     pub renderer: Arc<dyn Fn() -> Box<dyn Render> + Send + Sync>,
 }
 
-/// An event with what is to be written of it.
-#[derive(Debug)]
-pub struct Produced {
-    /// The event.
-    pub event: Event,
-    /// Number of the packet that completed it; `None` if it ended by time-out or end of input.
-    pub by_packet: Option<u64>,
-    /// Where its bytes are in [`Results::text`].
-    pub text: Range<usize>,
-}
-
-/// What came out of some packets.
-#[derive(Debug, Default)]
-pub struct Results {
-    /// The events in the order they were given out.
-    pub produced: Vec<Produced>,
-    /// Their rendered bytes.
-    pub text: Vec<u8>,
-}
-
-impl Results {
-    /// The bytes of one event.
-    pub fn text_of(&self, produced: &Produced) -> &[u8] {
-        self.text.get(produced.text.clone()).unwrap_or_default()
-    }
-
-    /// Empties it and keeps its memory.
-    pub fn clear(&mut self) {
-        self.produced.clear();
-        self.text.clear();
-    }
+/// Takes rendered events one by one, as soon as they are there.
+pub trait Take {
+    /// An event; `by_packet` is the packet that completed it, `None` if it ended by time-out or end of input.
+    fn take(&mut self, event: Event, by_packet: Option<u64>, text: &[u8]);
 }
 
 /// A worker.
@@ -71,49 +44,63 @@ pub struct Worker {
     parts: Parts,
     renderer: Box<dyn Render>,
     decoders: HashMap<u32, Box<dyn Decoder>>,
-    emitted: Emitted,
-    /// What has come out since it was last taken.
-    pub results: Results,
+    text: Vec<u8>,
     /// How often a decoder panicked.
     pub panics: u64,
     /// Its number and how many there are, if it is one of several: events of flows that belong to others are theirs to give out.
     pub one_of: Option<(u16, usize)>,
 }
 
+/// Renders what a decoder gives out and passes it on.
+struct Rendering<'w> {
+    renderer: &'w mut dyn Render,
+    text: &'w mut Vec<u8>,
+    one_of: Option<(u16, usize)>,
+    packet: u64,
+    take: &'w mut dyn Take,
+}
+
+impl Emit for Rendering<'_> {
+    fn event(&mut self, mut event: Event, completed: bool) {
+        if let Some((number, workers)) = self.one_of
+            && shard::of_event(&event).is_some_and(|shard| shard.worker(workers) != number)
+        {
+            return;
+        }
+        if self.renderer.process(&mut event) {
+            self.text.clear();
+            self.renderer.render(&event, self.text);
+            self.take.take(event, completed.then_some(self.packet), self.text);
+        }
+    }
+}
+
 impl Worker {
     /// A worker without streams yet.
     pub fn new(parts: Parts) -> Self {
         let renderer = (parts.renderer)();
-        Self {
-            parts,
-            renderer,
-            decoders: HashMap::new(),
-            emitted: Emitted::default(),
-            results: Results::default(),
-            panics: 0,
-            one_of: None,
-        }
+        Self { parts, renderer, decoders: HashMap::new(), text: Vec::new(), panics: 0, one_of: None }
     }
 
     /// Decodes a packet.
-    pub fn packet(&mut self, stream: &Arc<Stream>, packet: &Numbered<'_>) {
-        self.emitted.packet = packet.number;
-        self.with(stream, |decoder, emitted| decoder.packet(packet, emitted), packet.number);
+    #[inline]
+    pub fn packet(&mut self, stream: &Arc<Stream>, packet: &Numbered<'_>, take: &mut dyn Take) {
+        self.with(stream, packet.number, take, |decoder, out| decoder.packet(packet, out));
     }
 
     /// Moves the time of a stream on.
-    pub fn advance(&mut self, stream: &Arc<Stream>, clock: packet::Timestamp) {
-        self.with(stream, |decoder, emitted| decoder.advance(clock, emitted), 0);
+    pub fn advance(&mut self, stream: &Arc<Stream>, clock: Timestamp, take: &mut dyn Take) {
+        self.with(stream, 0, take, |decoder, out| decoder.advance(clock, out));
     }
 
     /// Notes packets that our own capture lost.
-    pub fn lost(&mut self, stream: &Arc<Stream>, packets: u64, clock: packet::Timestamp) {
-        self.with(stream, |decoder, _| decoder.lost(packets, clock), 0);
+    pub fn lost(&mut self, stream: &Arc<Stream>, packets: u64, clock: Timestamp, take: &mut dyn Take) {
+        self.with(stream, 0, take, |decoder, _| decoder.lost(packets, clock));
     }
 
     /// Ends a stream.
-    pub fn finish(&mut self, stream: &Arc<Stream>) {
-        self.with(stream, |decoder, emitted| decoder.finish(emitted), 0);
+    pub fn finish(&mut self, stream: &Arc<Stream>, take: &mut dyn Take) {
+        self.with(stream, 0, take, |decoder, out| decoder.finish(out));
         self.decoders.remove(&stream.number);
     }
 
@@ -122,7 +109,14 @@ impl Worker {
         self.decoders.get(&stream.number)?.oldest_needed()
     }
 
-    fn with(&mut self, stream: &Arc<Stream>, act: impl FnOnce(&mut dyn Decoder, &mut Emitted), packet: u64) {
+    #[inline]
+    fn with(
+        &mut self,
+        stream: &Arc<Stream>,
+        packet: u64,
+        take: &mut dyn Take,
+        act: impl FnOnce(&mut dyn Decoder, &mut dyn Emit),
+    ) {
         let factory = &self.parts.decoders;
         let decoder = match self.decoders.entry(stream.number) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -134,9 +128,10 @@ impl Worker {
                 }
             },
         };
-        let emitted = &mut self.emitted;
+        let renderer = self.renderer.as_mut();
+        let mut rendering = Rendering { renderer, text: &mut self.text, one_of: self.one_of, packet, take };
         // After a panic the decoder is thrown away, so no half-changed state is seen again.
-        if catch_unwind(AssertUnwindSafe(|| act(decoder.as_mut(), emitted))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| act(decoder.as_mut(), &mut rendering))).is_err() {
             self.panics += 1;
             self.decoders.remove(&stream.number);
             tracing::error!(
@@ -145,26 +140,6 @@ impl Worker {
                 packet,
                 "a decoder panicked; the open flows of this source are lost to it, the packets are in the archive: please report this"
             );
-        }
-        if !self.emitted.events.is_empty() {
-            self.render();
-        }
-    }
-
-    fn render(&mut self) {
-        for (mut event, by_packet) in self.emitted.events.drain(..) {
-            if let Some((number, workers)) = self.one_of
-                && shard::of_event(&event).is_some_and(|shard| shard.worker(workers) != number)
-            {
-                continue;
-            }
-            if !self.renderer.process(&mut event) {
-                continue;
-            }
-            let start = self.results.text.len();
-            self.renderer.render(&event, &mut self.results.text);
-            let text = start..self.results.text.len();
-            self.results.produced.push(Produced { event, by_packet, text });
         }
     }
 }

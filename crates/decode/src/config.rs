@@ -18,7 +18,7 @@ pub enum Profile {
 }
 
 /// `[analyzer]`, the part about decoding.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Which set of documents is made.
@@ -31,18 +31,6 @@ pub struct Config {
     pub limits: Limits,
     /// Networks that count as internal for `network.direction`, besides private addresses: `10.0.0.0/8`.
     pub internal_networks: Vec<String>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            profile: Profile::default(),
-            flows: Flows::default(),
-            protocols: BTreeMap::new(),
-            limits: Limits::default(),
-            internal_networks: Vec::new(),
-        }
-    }
 }
 
 /// `[analyzer.flows]`.

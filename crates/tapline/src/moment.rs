@@ -4,7 +4,8 @@
 use packet::Timestamp;
 
 /// What was expected.
-const EXPECTED: &str = "expected RFC 3339 (2026-11-23T14:00:00Z), a Unix time (1795442400.5) or how long ago (-15m, -2h, -1d, now)";
+const EXPECTED: &str =
+    "expected RFC 3339 (2026-11-23T14:00:00Z), a Unix time (1795442400.5) or how long ago (-15m, -2h, -1d, now)";
 
 /// Parses a point in time; `now` is what `-15m` counts from.
 ///

@@ -1,4 +1,5 @@
 //! `tapline analyze` as a user runs it.
+#![allow(clippy::unwrap_used)]
 
 mod program;
 
@@ -69,7 +70,10 @@ fn byte_order_resolution_and_compression_change_nothing() {
         let piped = tapline_with(&packed, &["analyze", "-"]);
         assert_eq!(without_ids(&piped.stdout), without_ids(&expect), "{name} through a pipe");
         // The ids do not depend on the compression either.
-        assert_eq!(events(&piped)[0]["_id"], serde_json::from_slice::<serde_json::Value>(expect.split(|b| *b == b'\n').next().unwrap()).unwrap()["_id"]);
+        assert_eq!(
+            events(&piped)[0]["_id"],
+            serde_json::from_slice::<serde_json::Value>(expect.split(|b| *b == b'\n').next().unwrap()).unwrap()["_id"]
+        );
     }
 }
 
@@ -79,7 +83,10 @@ fn table_and_summary_are_for_people() {
     let path = write(folder.path(), "a.pcap", &plain(&some_traffic()));
     let table = String::from_utf8(tapline(&["analyze", "-o", "table", text(&path)]).stdout).unwrap();
     assert!(table.starts_with("TIME"));
-    assert!(table.lines().any(|line| line.contains(" dns ") && line.contains("10.0.0.3:40000 > 10.0.1.53:53")), "{table}");
+    assert!(
+        table.lines().any(|line| line.contains(" dns ") && line.contains("10.0.0.3:40000 > 10.0.1.53:53")),
+        "{table}"
+    );
     let summary = String::from_utf8(tapline(&["analyze", "-o", "summary", text(&path)]).stdout).unwrap();
     assert!(summary.contains("packets  200 "), "{summary}");
     assert!(summary.contains("2023-11-14T22:13:20.000007Z"), "{summary}");
@@ -95,7 +102,11 @@ fn damage_is_a_warning_and_an_anomaly_and_what_is_before_it_is_decoded() {
     assert_eq!(output.status.code(), Some(0));
     assert!(complaint(&output).contains("cut.pcap"), "{}", complaint(&output));
     let events = events(&output);
-    assert_eq!(events.iter().filter(|event| event["type"] == "dns").count(), 50, "the last query has no answer, but is there");
+    assert_eq!(
+        events.iter().filter(|event| event["type"] == "dns").count(),
+        50,
+        "the last query has no answer, but is there"
+    );
     let anomaly = events.iter().find(|event| event["type"] == "anomaly").unwrap();
     assert_eq!(anomaly["tapline"]["anomalies"][0]["name"], "capture.damaged");
 }
@@ -123,7 +134,11 @@ fn wrong_usage_and_wrong_settings_are_2() {
     let wrong = tapline(&["analyze", text(&good), "--set", "analyzer.worker=2"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(complaint(&wrong).contains("did you mean `workers`?"), "{}", complaint(&wrong));
-    let config = write(folder.path(), "t.toml", b"[analyzer]\nworkers = 1\n\n[analyzer.protocols.dns]\nport = [53]\n[colector]\n");
+    let config = write(
+        folder.path(),
+        "t.toml",
+        b"[analyzer]\nworkers = 1\n\n[analyzer.protocols.dns]\nport = [53]\n[colector]\n",
+    );
     let wrong = tapline(&["analyze", text(&good), "--config", text(&config)]);
     assert_eq!(wrong.status.code(), Some(2));
     let complaint = complaint(&wrong);
@@ -186,7 +201,8 @@ fn every_capture_at_hand_is_survived() {
         let mut resident = 0;
         let status = loop {
             let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
+            let peak =
+                status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
             resident = resident.max(peak.unwrap_or(0u64));
             if let Some(status) = child.try_wait().unwrap() {
                 break status;

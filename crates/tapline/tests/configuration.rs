@@ -1,4 +1,5 @@
 //! The documentation of the configuration names every key there is, with its default.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 
@@ -38,7 +39,9 @@ fn check<T: DeserializeOwned + Default + Serialize>(section: &str) {
             panic!("docs/configuration.md does not name {section}.{key}");
         };
         // Defaults that depend on the machine, or are none, are told in words.
-        let Some(code) = shown.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')).filter(|code| !code.contains('`')) else {
+        let Some(code) =
+            shown.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')).filter(|code| !code.contains('`'))
+        else {
             continue;
         };
         let default = default_at(&defaults, key).unwrap_or_default();
@@ -52,4 +55,9 @@ fn check<T: DeserializeOwned + Default + Serialize>(section: &str) {
 #[test]
 fn every_key_of_the_analyzer_is_documented() {
     check::<analyzer::Settings>("analyzer");
+}
+
+#[test]
+fn every_key_of_the_collector_is_documented() {
+    check::<collector::Settings>("collector");
 }

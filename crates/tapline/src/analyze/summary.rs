@@ -103,7 +103,8 @@ impl Summary {
                 let _ = writeln!(out, "  {:<40} {bytes:>14} {packets:>10}", ip.to_string());
             }
             if self.others[1] > 0 {
-                let _ = writeln!(out, "  {:<40} {:>14} {:>10}", "(not counted one by one)", self.others[0], self.others[1]);
+                let _ =
+                    writeln!(out, "  {:<40} {:>14} {:>10}", "(not counted one by one)", self.others[0], self.others[1]);
             }
         }
         if !self.anomalies.is_empty() {

@@ -96,14 +96,13 @@ const CAP_NET_RAW: u64 = 1 << 13;
 
 fn capture() -> Finding {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok())
-        .unwrap_or(0);
+    let effective =
+        status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok()).unwrap_or(0);
     if effective & CAP_NET_RAW != 0 {
         return found(Verdict::Good, "capture", "may capture (CAP_NET_RAW)");
     }
-    let path = super::up::probe_program().map_or_else(|_| "tapline-probe".to_owned(), |path| path.display().to_string());
+    let path =
+        super::up::probe_program().map_or_else(|_| "tapline-probe".to_owned(), |path| path.display().to_string());
     found(
         Verdict::Note,
         "capture",

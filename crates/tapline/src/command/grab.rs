@@ -34,7 +34,8 @@ pub struct Grab {
 /// What a grab found.
 #[derive(Debug, Default, Clone, Copy)]
 struct Grabbed {
-    packets: u64,
+    /// None if the collector only gave the bytes.
+    packets: Option<u64>,
     lost: u64,
     failed: u64,
 }
@@ -44,7 +45,7 @@ impl Grab {
         let query = self.selection.query()?;
         if self.count {
             let grabbed = self.grab(query, None)?;
-            print(&format!("{} packets\n", grabbed.packets))?;
+            print(&format!("{} packets\n", grabbed.packets.unwrap_or(0)))?;
             return report(grabbed, None);
         }
         let to_stdout = match &self.write {
@@ -67,9 +68,16 @@ impl Grab {
     }
 
     fn grab(&self, query: Query, out: Option<&mut dyn Write>) -> Result<Grabbed, Failure> {
-        match &self.archive {
-            Some(root) => from_files(root, query, self.format, out),
-            None => super::remote::grab(&self.connect, &self.selection, self.format, out),
+        match (&self.archive, out) {
+            (Some(root), out) => from_files(root, query, self.format, out),
+            (None, Some(out)) => {
+                super::remote::grab(&self.connect, &self.selection, self.format, out)?;
+                Ok(Grabbed::default())
+            }
+            (None, None) => {
+                let packets = super::remote::count(&self.connect, &self.selection)?;
+                Ok(Grabbed { packets: Some(packets), ..Grabbed::default() })
+            }
         }
     }
 }
@@ -92,15 +100,18 @@ fn from_files(
     mut out: Option<&mut dyn Write>,
 ) -> Result<Grabbed, Failure> {
     if !root.is_dir() {
-        return Err(Failure::failed(format!("{} is no directory; give the archive's, such as DATA/archive", root.display())));
+        return Err(Failure::failed(format!(
+            "{} is no directory; give the archive's, such as DATA/archive",
+            root.display()
+        )));
     }
     let mut result = Archive::new(root).query(query).map_err(Failure::failed)?;
     let bar = progress(&mut result);
     let mut dump = Dump::new(format);
-    let mut grabbed = Grabbed::default();
+    let mut packets = 0;
     let mut buffer = Vec::with_capacity(2 * BUFFER_BYTES);
     while let Some(found) = result.next().map_err(Failure::failed)? {
-        grabbed.packets += 1;
+        packets += 1;
         if let Some(out) = &mut out {
             dump.packet(&found, &mut buffer).map_err(Failure::failed)?;
             if buffer.len() >= BUFFER_BYTES {
@@ -117,9 +128,7 @@ fn from_files(
         bar.finish_and_clear();
     }
     let progress = result.progress();
-    grabbed.lost = progress.gap_packets;
-    grabbed.failed = progress.batches_failed;
-    Ok(grabbed)
+    Ok(Grabbed { packets: Some(packets), lost: progress.gap_packets, failed: progress.batches_failed })
 }
 
 /// A bar on a terminal.
@@ -140,7 +149,8 @@ fn report(grabbed: Grabbed, path: Option<&std::path::Path>) -> Result<(), Failur
     let mut stderr = io::stderr();
     // If standard error is gone there is nobody left to tell.
     if let Some(path) = path {
-        let _ = writeln!(stderr, "tapline: {} packets in {}", grabbed.packets, path.display());
+        let count = grabbed.packets.map(|packets| format!("{packets} ")).unwrap_or_default();
+        let _ = writeln!(stderr, "tapline: {count}packets in {}", path.display());
     }
     if grabbed.lost > 0 {
         let _ = writeln!(

@@ -2,8 +2,19 @@
 //! Only turns arguments into checked values and calls the crates that do the work.
 
 mod analyze;
+mod analyzer;
 mod ask;
+mod children;
 mod completions;
+mod doctor;
+mod grab;
+mod live;
+mod remote;
+mod replay;
+mod selection;
+mod sources;
+mod status;
+mod up;
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +26,15 @@ use crate::failure::Failure;
 /// The subcommands.
 #[derive(clap::Subcommand)]
 pub enum Command {
+    Up(up::Up),
+    Analyzer(analyzer::Analyzer),
     Analyze(analyze::Analyze),
+    Grab(grab::Grab),
+    Live(live::Live),
+    Replay(replay::Replay),
+    Status(status::Status),
+    Sources(sources::Sources),
+    Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
 
@@ -23,7 +42,15 @@ impl Command {
     /// Does it.
     pub fn run(self) -> Result<(), Failure> {
         match self {
+            Self::Up(up) => up.run(),
+            Self::Analyzer(analyzer) => analyzer.run(),
             Self::Analyze(analyze) => analyze.run(),
+            Self::Grab(grab) => grab.run(),
+            Self::Live(live) => live.run(),
+            Self::Replay(replay) => replay.run(),
+            Self::Status(status) => status.run(),
+            Self::Sources(sources) => sources.run(),
+            Self::Doctor(doctor) => doctor.run(),
             Self::Completions(completions) => completions.run(),
         }
     }
@@ -51,7 +78,17 @@ impl SettingsArguments {
         settings::load(section, self.file().as_deref(), &self.sets)
     }
 
-    fn check_sections(&self)->Result<(),Problems>{self.load::<::analyzer::Settings>("analyzer").map(|_|())}
+    /// Looks for problems in the sections of this program.
+    pub fn check_sections(&self) -> Result<(), Problems> {
+        let collector: Option<Problems> = None;
+        let analyzer = self.load::<::analyzer::Settings>("analyzer").err();
+        match (collector, analyzer) {
+            (None, None) => Ok(()),
+            (Some(problems), None) | (None, Some(problems)) => Err(problems),
+            (Some(a), Some(b)) => Err(a.and(b)),
+        }
+    }
+
     /// Gives the same arguments to another program of ours.
     pub fn pass_on(&self, command: &mut std::process::Command) {
         if let Some(file) = &self.config {
@@ -65,13 +102,22 @@ impl SettingsArguments {
     /// The settings given with `--set` for one section.
     pub fn sets_of(&self, section: &str) -> impl Iterator<Item = String> {
         let prefix = format!("{section}.");
-        self.sets.iter().filter(move |(path, _)| path.starts_with(&prefix)).map(|(path, value)| format!("{path}={value}"))
+        self.sets
+            .iter()
+            .filter(move |(path, _)| path.starts_with(&prefix))
+            .map(|(path, value)| format!("{path}={value}"))
     }
 }
 
 /// Looks for problems in a configuration file.
 fn check_configuration(file: &Path) -> Result<(), Problems> {
     SettingsArguments { config: Some(file.to_owned()), sets: Vec::new() }.check_sections()
+}
+
+/// The collector that a command asks.
+fn client(connect: &crate::place::Connect) -> Result<api::Client, Failure> {
+    let url = connect.url().parse::<api::CollectorUrl>().map_err(Failure::usage)?;
+    Ok(api::Client::new(url))
 }
 
 /// A runtime for a command that asks a collector.

@@ -5,15 +5,17 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use analyzer::correlation::Stage;
 use analyzer::decoder::Stream;
 use analyzer::files::Ordered;
 use analyzer::pool::{Pool, Sink};
-use analyzer::worker::{Parts, Render};
-use archive::Archive;
+use analyzer::worker::Parts;
+use api::EntryMeta;
+use archive::{Archive, BatchEntry, SourceState, StoredEntry};
 use event::{Event, Observer};
-use packet::Interface;
+use feed::{Publisher, PublisherOptions};
+use packet::{BatchName, Entry, Epoch, Interface, SourceName};
 
 use super::selection::Selection;
 use crate::failure::Failure;
@@ -43,7 +45,8 @@ pub struct Replay {
 impl Replay {
     pub fn run(self) -> Result<(), Failure> {
         crate::logging::start("warn");
-        let root = self.archive.clone().unwrap_or_else(|| place::data_directory(self.connect.data.as_deref()).join("archive"));
+        let root =
+            self.archive.clone().unwrap_or_else(|| place::data_directory(self.connect.data.as_deref()).join("archive"));
         if !root.is_dir() {
             return Err(Failure::failed(format!("{} is no archive; name one with --archive DIR", root.display())));
         }
@@ -91,6 +94,115 @@ impl Replay {
         }
         Ok(())
     }
+}
+
+/// How long a subscriber is waited for.
+const SUBSCRIBER_PATIENCE: Duration = Duration::from_secs(30);
+/// Published at most so fast that a subscriber who keeps up with it loses nothing: bytes, then a pause.
+const PACE_BYTES: usize = 4 << 20;
+const PACE_PAUSE: Duration = Duration::from_millis(25);
+/// What a subscriber may have waiting.
+const QUEUE_BYTES: usize = 256 << 20;
+
+impl Replay {
+    /// Publishes the stored batches, as they are, that touch the range of time.
+    fn publish(&self, root: &std::path::Path, endpoint: &str) -> Result<(), Failure> {
+        let query = self.selection.query()?;
+        if !query.filter.is_any() {
+            return Err(Failure::usage("--to publishes whole batches: leave out the filter expression, or use grab"));
+        }
+        let options = PublisherOptions {
+            endpoints: vec![endpoint.to_owned()],
+            v1_endpoints: Vec::new(),
+            v1_format: feed::v1::Format::Pcap,
+            queue_bytes: QUEUE_BYTES,
+            allow_plaintext: false,
+        };
+        let mut publisher = Publisher::bind(&options).map_err(Failure::failed)?;
+        eprintln!("tapline: waiting for a subscriber at {endpoint}");
+        let since = Instant::now();
+        while publisher.subscriptions() == 0 {
+            if since.elapsed() > SUBSCRIBER_PATIENCE {
+                return Err(Failure::failed(format!("nobody subscribed within {} s", SUBSCRIBER_PATIENCE.as_secs())));
+            }
+            std::thread::sleep(PACE_PAUSE);
+            publisher.tick();
+        }
+        let archive = Archive::new(root);
+        let sources =
+            if query.sources.is_empty() { archive.sources().map_err(Failure::failed)? } else { query.sources };
+        let touches = |entry: &BatchEntry| {
+            query.since.is_none_or(|since| entry.time_max >= since)
+                && query.until.is_none_or(|until| entry.time_min < until)
+        };
+        let (mut batches, mut paced) = (0u64, 0);
+        for source in &sources {
+            let state = SourceState::load(root, source).unwrap_or_default();
+            let mut epochs: Vec<_> = state.epochs.iter().collect();
+            epochs.sort_by_key(|(_, epoch)| epoch.first_nanos);
+            for (epoch, _) in epochs {
+                let Ok(epoch) = epoch.parse::<Epoch>() else { continue };
+                for stored in archive.entries(source, epoch, 0, u64::MAX).map_err(Failure::failed)? {
+                    let stored = stored.map_err(Failure::failed)?;
+                    if !touches(&stored.entry) {
+                        continue;
+                    }
+                    paced += stored.frame.len();
+                    publish_entry(&mut publisher, source, epoch, &stored).map_err(Failure::failed)?;
+                    batches += 1;
+                    if paced >= PACE_BYTES {
+                        paced = 0;
+                        std::thread::sleep(PACE_PAUSE);
+                    }
+                }
+            }
+        }
+        // What is still in ZeroMQ's queues goes out when the socket closes, which waits for it.
+        std::thread::sleep(Duration::from_secs(1));
+        eprintln!("tapline: {batches} batches published");
+        Ok(())
+    }
+}
+
+fn publish_entry(
+    publisher: &mut Publisher,
+    source: &SourceName,
+    epoch: Epoch,
+    stored: &StoredEntry,
+) -> Result<(), String> {
+    let entry = &stored.entry;
+    let raw;
+    let gap = if entry.is_gap() {
+        raw = if stored.compressed {
+            zstd::bulk::decompress(&stored.frame, entry.raw_length as usize).map_err(|error| error.to_string())?
+        } else {
+            stored.frame.clone()
+        };
+        match Entry::parse(&raw).map_err(|error| error.to_string())? {
+            Entry::Gap(gap) => Some(gap),
+            Entry::Batch(_) => None,
+        }
+    } else {
+        None
+    };
+    let name = BatchName { source: source.clone(), epoch, seq: entry.seq };
+    let times = (entry.time_min.nanos(), entry.time_max.nanos());
+    let raw_length = entry.raw_length as usize;
+    let mut meta = EntryMeta::new(
+        &name,
+        entry.last_seq,
+        entry.first_packet,
+        entry.packets,
+        times,
+        &stored.set,
+        raw_length,
+        gap.as_ref(),
+    );
+    if !stored.compressed {
+        meta.encoding = "none".to_owned();
+    }
+    publisher.entry(&meta, &stored.frame);
+    Ok(())
 }
 
 /// Leaves out the events that the edge of the range has cut.

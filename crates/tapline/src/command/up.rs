@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use api::{BalanceAnswer, SourcesAnswer};
+
 use super::ask;
 use super::children::Child;
 use crate::failure::Failure;
@@ -107,8 +109,12 @@ impl Up {
         }
         if !self.interfaces.is_empty() {
             running.probes.push(self.start_probe(&place, &self.interfaces, None)?);
-            running.wait_ready("the probe", signals, |place| place.sources().iter().any(|source| source.connected))?;
-            eprintln!("tapline: capturing on {}; everything is kept in {}; Ctrl-C ends", self.interfaces.join(", "), place.data.display());
+            running.wait_ready("the probe", signals, Place::is_captured)?;
+            eprintln!(
+                "tapline: capturing on {}; everything is kept in {}; Ctrl-C ends",
+                self.interfaces.join(", "),
+                place.data.display()
+            );
         }
         let mut files = self.read.iter();
         let mut reading: Option<(Child, &Path)> = None;
@@ -122,7 +128,9 @@ impl Up {
                         let path = path.display().to_string();
                         reading = None;
                         if !status.success() {
-                            return Err(Failure::failed(format!("reading {path} failed ({status}); see the probe's message above")));
+                            return Err(Failure::failed(format!(
+                                "reading {path} failed ({status}); see the probe's message above"
+                            )));
                         }
                     }
                 }
@@ -224,7 +232,7 @@ impl Up {
 fn start(name: &'static str, command: Command) -> Result<Child, Failure> {
     let program = command.get_program().to_owned();
     Child::start(name, command)
-        .map_err(|error| Failure::failed(format!("cannot start the {name} ({}): {error}", program.display())))
+        .map_err(|error| Failure::failed(format!("cannot start the {name} ({}): {error}", Path::new(&program).display())))
 }
 
 /// The paths of a data directory.
@@ -237,17 +245,13 @@ struct Place {
     feed: String,
 }
 
-/// What the collector says of a source.
-struct Source {
-    connected: bool,
-    epochs: Vec<(String, u64)>,
-    name: String,
-}
-
 impl Place {
     fn make(data: PathBuf) -> Result<Self, Failure> {
         let wrong = |path: &Path, error: &dyn std::fmt::Display| {
-            Failure::failed(format!("{}: {error}; choose a directory that you may write to with --data DIR", path.display()))
+            Failure::failed(format!(
+                "{}: {error}; choose a directory that you may write to with --data DIR",
+                path.display()
+            ))
         };
         std::fs::create_dir_all(&data).map_err(|error| wrong(&data, &error))?;
         let user = privilege::user(None).map_err(Failure::failed)?;
@@ -277,25 +281,32 @@ impl Place {
         Ok(place)
     }
 
-    fn sources(&self) -> Vec<Source> {
-        let _ = self;
-        Vec::new()
+    /// The account of every epoch; `None` if the collector does not answer.
+    fn balance(&self) -> Option<BalanceAnswer> {
+        serde_json::from_value(ask::json(&self.collector, "/api/v1/balance")?).ok()
+    }
+
+    /// Whether a probe captures: its first counts, or its connection, have come.
+    fn is_captured(&self) -> bool {
+        let answer =
+            ask::json(&self.collector, "/api/v1/sources").and_then(|answer| serde_json::from_value(answer).ok());
+        answer.is_some_and(|answer: SourcesAnswer| answer.sources.iter().any(|source| source.connected))
     }
 
     /// Whether everything that the archive has is decoded and written.
     fn is_analysed(&self) -> bool {
-        let Some(status) = ask::json(&self.analyzer, "/status") else { return false };
+        let (Some(balance), Some(status)) = (self.balance(), ask::json(&self.analyzer, "/status")) else {
+            return false;
+        };
         let positions = status["positions"].as_array().cloned().unwrap_or_default();
-        self.sources().iter().all(|source| {
-            source.epochs.iter().all(|(epoch, next_seq)| {
-                *next_seq == 0
-                    || positions.iter().any(|position| {
-                        position["source"] == source.name.as_str()
-                            && position["epoch"] == epoch.as_str()
-                            && position["next_seq"].as_u64().is_some_and(|next| next >= *next_seq)
-                            && position["resume_seq"] == position["next_seq"]
-                    })
-            })
+        balance.balance.iter().all(|row| {
+            row.durable_seq == 0
+                || positions.iter().any(|position| {
+                    position["source"] == row.source.as_str()
+                        && position["epoch"] == row.epoch.as_str()
+                        && position["next_seq"].as_u64().is_some_and(|next| next >= row.durable_seq)
+                        && (row.state != "complete" || position["resume_seq"] == position["next_seq"])
+                })
         })
     }
 }
@@ -336,7 +347,10 @@ impl Running {
         for child in others.into_iter().flatten().chain(&mut self.probes) {
             if let Some(status) = child.ended() {
                 child.join_log();
-                return Err(Failure::failed(format!("the {} ended by itself ({status}); see its message above", child.name)));
+                return Err(Failure::failed(format!(
+                    "the {} ended by itself ({status}); see its message above",
+                    child.name
+                )));
             }
         }
         Ok(())
@@ -373,7 +387,12 @@ impl Running {
         let since = Instant::now();
         let alive = self.check_alive().is_ok();
         let mut analysed = is_analysed;
-        while alive && !analysed && self.analyzer.is_some() && since.elapsed() < DRAIN_PATIENCE && signals.count() <= urgent.max(1) {
+        while alive
+            && !analysed
+            && self.analyzer.is_some()
+            && since.elapsed() < DRAIN_PATIENCE
+            && signals.count() <= urgent.max(1)
+        {
             analysed = self.place.is_analysed();
             if !analysed {
                 std::thread::sleep(POLL);

@@ -8,7 +8,8 @@ use super::super::ask;
 /// Prints to standard error, like everything else that `up` says.
 pub fn print(collector: &Path, analyzer: &Path, data: &Path) {
     let mut text = String::from("\n");
-    if let Some(balance) = ask::json(collector, "/api/v1/balance") {
+    let balance = ask::json(collector, "/api/v1/balance");
+    if let Some(balance) = balance.and_then(|answer| serde_json::from_value(answer).ok()) {
         text.push_str(&super::super::status::balance_text(&balance));
     }
     if let Some(status) = ask::json(analyzer, "/status") {

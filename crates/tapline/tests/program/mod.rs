@@ -1,5 +1,5 @@
 //! Runs the real program, and builds small captures for it.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::io::Write;
 use std::path::Path;
@@ -12,13 +12,8 @@ pub fn tapline_with(input: &[u8], arguments: &[&str]) -> Output {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TAPLINE_")) {
         command.env_remove(name);
     }
-    let mut process = command
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut process =
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = process.stdin.take().unwrap();
     let input = input.to_vec();
     let writer = std::thread::spawn(move || {

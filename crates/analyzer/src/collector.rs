@@ -1,0 +1,214 @@
+//! Feed and API of a collector as the log that the analyzer follows.
+//! Decides nothing: what is missing and what is decoded is `follow`'s and `live`'s.
+
+use std::io;
+use std::net::ToSocketAddrs;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{BalanceAnswer, Client, ClientError, CollectorUrl, EntryFrame, EntryMeta, EntryReader, escape};
+use feed::{Message, Subscriber};
+use packet::{Epoch, SourceName};
+
+use crate::log::{EpochState, Log, LogEntry, LogError, Received};
+use crate::settings::Settings;
+
+/// Messages of the feed that may wait here; more are taken from the archive later.
+const QUEUE_MESSAGES: i32 = 256;
+
+/// Where the collector is, checked before the sandbox shuts.
+#[derive(Debug)]
+pub struct Endpoints {
+    feed: Vec<String>,
+    api: Option<CollectorUrl>,
+    ports: Vec<u16>,
+    has_names: bool,
+}
+
+impl Endpoints {
+    /// From the configuration.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(settings: &Settings) -> Result<Self, String> {
+        let feed = settings.feed_endpoints();
+        let api = match settings.collector_url() {
+            None => None,
+            Some(url) => Some(url.parse::<CollectorUrl>().map_err(|error| format!("analyzer.collector: {error}"))?),
+        };
+        let mut ports = Vec::new();
+        let mut has_names = false;
+        let mut hosts: Vec<&str> = feed.iter().filter_map(|endpoint| endpoint.strip_prefix("tcp://")).collect();
+        if let Some(CollectorUrl::Http(address)) = &api {
+            hosts.push(address);
+        }
+        for address in hosts {
+            let (host, port) = address
+                .rsplit_once(':')
+                .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)))
+                .ok_or_else(|| format!("`{address}` is no HOST:PORT"))?;
+            ports.push(port);
+            has_names |= host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_err();
+        }
+        for endpoint in &feed {
+            if !["tcp://", "ipc://", "inproc://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
+                return Err(format!("analyzer.feed: `{endpoint}` is no endpoint: write tcp://HOST:PORT or ipc://PATH"));
+            }
+        }
+        Ok(Self { feed, api, ports, has_names })
+    }
+
+    /// Files that must stay readable: those that names are looked up with, if any endpoint has one.
+    pub fn files(&self) -> Vec<PathBuf> {
+        const LOOK_UP: [&str; 5] =
+            ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf"];
+        if !self.has_names {
+            return Vec::new();
+        }
+        // One look-up now brings in what the system needs for the next.
+        let _ = ("localhost", 0).to_socket_addrs();
+        LOOK_UP.iter().map(PathBuf::from).filter(|path| path.exists()).collect()
+    }
+
+    /// Subscribes. Call it behind the sandbox: what comes from the feed is foreign.
+    ///
+    /// # Errors
+    /// When an endpoint is none, or a source name.
+    pub fn connect(&self, settings: &Settings) -> Result<Collector, String> {
+        let sources: Vec<SourceName> = settings
+            .sources
+            .iter()
+            .map(|name| name.parse().map_err(|error| format!("analyzer.sources: {error}")))
+            .collect::<Result<_, _>>()?;
+        let mut topics = vec!["event.v2.".to_owned()];
+        if sources.is_empty() {
+            topics.push("data.v2.".to_owned());
+        }
+        topics.extend(sources.iter().map(|source| feed::v2::data_topic(source.as_str())));
+        let subscriber = Subscriber::connect(&self.feed, &topics, QUEUE_MESSAGES).map_err(|error| error.to_string())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+        Ok(Collector { subscriber, api: self.api.clone().map(Client::new), runtime, sources })
+    }
+
+    /// TCP ports that must stay reachable.
+    pub fn tcp_ports(&self) -> Vec<u16> {
+        let dns = self.has_names.then_some(53);
+        self.ports.iter().copied().chain(dns).collect()
+    }
+}
+
+/// Follows one or several collectors' feeds and asks one API.
+pub struct Collector {
+    subscriber: feed::Subscriber,
+    api: Option<Client>,
+    runtime: tokio::runtime::Runtime,
+    sources: Vec<SourceName>,
+}
+
+fn unreachable(error: &ClientError) -> LogError {
+    LogError::Unreachable(error.to_string())
+}
+
+/// A stored or published entry, decompressed and checked for what the meta part promises.
+fn entry(meta: &EntryMeta, frame: &[u8]) -> Result<LogEntry, String> {
+    let source: SourceName = meta.source.parse().map_err(|error| format!("{error}"))?;
+    let epoch: Epoch = meta.epoch.parse().map_err(|error| format!("{error}"))?;
+    let raw = match meta.encoding.as_str() {
+        "none" => frame.to_vec(),
+        "zstd" => {
+            let length = (meta.raw_length as usize).min(packet::batch::MAX_BYTES);
+            zstd::bulk::decompress(frame, length).map_err(|error| format!("batch {} of {source}: {error}", meta.seq))?
+        }
+        other => {
+            return Err(format!("batch {} of {source} is encoded as {other:?}: is this program too old?", meta.seq));
+        }
+    };
+    if meta.last_seq < meta.seq {
+        return Err(format!("batch {} of {source} ends before it begins", meta.seq));
+    }
+    let interfaces = Arc::from(meta.interface_set().interfaces);
+    Ok(LogEntry { source, epoch, seqs: meta.seq..=meta.last_seq, interfaces, raw })
+}
+
+impl Log for Collector {
+    fn receive(&mut self, timeout: Duration) -> Result<Received, LogError> {
+        let message = self.subscriber.receive(timeout).map_err(|error| LogError::Broken(error.to_string()))?;
+        Ok(match message {
+            None => Received::Nothing,
+            Some(Message::Entry(EntryFrame { meta, frame })) => match entry(&meta, &frame) {
+                Ok(entry) => Received::Entry(entry),
+                Err(problem) => Received::Bad(problem),
+            },
+            Some(Message::Event { .. }) => Received::Change,
+            Some(Message::V1Packet { source, .. }) => {
+                Received::Bad(format!("a v1 packet of {source} was not asked for"))
+            }
+            Some(Message::V1Event { .. }) => Received::Nothing,
+            Some(Message::Bad(problem)) => Received::Bad(problem),
+        })
+    }
+
+    fn fetch(
+        &mut self,
+        source: &SourceName,
+        epoch: Epoch,
+        seqs: RangeInclusive<u64>,
+        each: &mut dyn FnMut(LogEntry) -> io::Result<()>,
+    ) -> Result<(), LogError> {
+        let Some(api) = &self.api else { return Ok(()) };
+        let path = format!(
+            "/api/v1/batches?source={}&epoch={epoch}&from={}&to={}",
+            escape(source.as_str()),
+            seqs.start(),
+            seqs.end()
+        );
+        let mut entries = Vec::new();
+        self.runtime
+            .block_on(async {
+                let mut body = api.stream(&path).await?;
+                let mut reader = EntryReader::default();
+                while let Some(bytes) = body.next().await? {
+                    reader.push(&bytes);
+                    while let Some(entry) = reader.next_entry().map_err(ClientError::Broken)? {
+                        entries.push(entry);
+                    }
+                }
+                if reader.is_cut() {
+                    return Err(ClientError::Broken("the stream of entries ends within one".to_owned()));
+                }
+                Ok(())
+            })
+            .map_err(|error: ClientError| unreachable(&error))?;
+        for stored in entries {
+            match entry(&stored.meta, &stored.frame) {
+                Ok(entry) => each(entry).map_err(|error| LogError::Broken(error.to_string()))?,
+                Err(problem) => tracing::warn!("the archive's {problem}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn epochs(&mut self) -> Result<Vec<EpochState>, LogError> {
+        let Some(api) = &self.api else { return Ok(Vec::new()) };
+        let answer: BalanceAnswer =
+            self.runtime.block_on(api.json("/api/v1/balance")).map_err(|error| unreachable(&error))?;
+        let mut states: Vec<EpochState> = Vec::with_capacity(answer.balance.len());
+        for row in &answer.balance {
+            let (Ok(source), Ok(epoch)) = (row.source.parse::<SourceName>(), row.epoch.parse::<Epoch>()) else {
+                continue;
+            };
+            if !self.sources.is_empty() && !self.sources.contains(&source) {
+                continue;
+            }
+            // A probe that only lost its connection comes back with the same epoch; one that began another does not.
+            let has_newer = states.iter().any(|state| state.source == source);
+            let ended = row.state == "complete" || (has_newer && !row.connected);
+            states.push(EpochState { source, epoch, next_seq: row.durable_seq, ended });
+        }
+        // Oldest first: what an ended epoch left open is given out before its successor begins.
+        states.reverse();
+        Ok(states)
+    }
+}

@@ -1,0 +1,140 @@
+//! `tapline status`: how the collector (and an analyzer beside it) are doing, and the account of every packet.
+
+use std::fmt::Write;
+
+use api::{BalanceAnswer, BalanceRow, Client, StatusAnswer};
+
+use super::ask;
+use crate::failure::{Failure, print};
+use crate::place::{self, Connect};
+
+/// Show how collector and analyzer are doing
+#[derive(clap::Args)]
+pub struct Status {
+    /// Show the account of every packet, per source and epoch
+    #[arg(long)]
+    balance: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl Status {
+    pub fn run(self) -> Result<(), Failure> {
+        let client = super::client(&self.connect)?;
+        let runtime = super::runtime()?;
+        if self.balance {
+            let answer: BalanceAnswer = runtime.block_on(client.json("/api/v1/balance")).map_err(Failure::failed)?;
+            return print(&if self.json { json(&answer) } else { balance_text(&answer) });
+        }
+        let status: StatusAnswer = runtime.block_on(client.json("/api/v1/status")).map_err(Failure::failed)?;
+        let analyzer = self.analyzer();
+        if self.json {
+            return print(&json(&serde_json::json!({ "collector": status, "analyzer": analyzer })));
+        }
+        print(&text(&client, &status, analyzer.as_ref()))
+    }
+
+    /// What an analyzer in the data directory says.
+    fn analyzer(&self) -> Option<serde_json::Value> {
+        ask::json(&place::analyzer_socket(&place::data_directory(self.connect.data.as_deref())), "/status")
+    }
+}
+
+fn json<T: serde::Serialize>(answer: &T) -> String {
+    // A value without maps keyed by anything but text can always be written.
+    let mut text = serde_json::to_string_pretty(answer).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn text(client: &Client, status: &StatusAnswer, analyzer: Option<&serde_json::Value>) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "collector    {} (version {})", client.url(), status.version);
+    let _ = writeln!(out, "connections  {}, subscriptions {}", status.connections, status.subscribers);
+    let _ = writeln!(
+        out,
+        "received     {} packets in {} batches; {} archived",
+        status.received_packets, status.received_batches, status.archived_packets
+    );
+    if let Some(error) = &status.archive_error {
+        let _ = writeln!(out, "archive      CANNOT BE WRITTEN: {error}");
+    }
+    let Some(analyzer) = analyzer else { return out };
+    let number = |name: &str| analyzer["counters"][name].as_u64().unwrap_or(0);
+    let _ = writeln!(out, "analyzer     {} packets, {} events", number("packets"), number("events"));
+    for (name, count) in analyzer["events_by_type"].as_object().into_iter().flatten() {
+        let _ = writeln!(out, "             {name:<10} {:>10}", count.as_u64().unwrap_or(0));
+    }
+    let fetched = [
+        ("batches_fetched", "fetched from the archive"),
+        ("batches_missing", "missing"),
+        ("messages_bad", "made no sense"),
+    ];
+    for (name, what) in fetched.into_iter().filter(|(name, _)| number(name) > 0) {
+        let _ = writeln!(out, "             {} batches {what}", number(name));
+    }
+    if let Some(sandbox) = analyzer["sandbox"].as_object() {
+        let of = |name: &str| sandbox.get(name).and_then(serde_json::Value::as_str).unwrap_or("unknown").to_owned();
+        let _ = writeln!(out, "sandbox      landlock {}, seccomp {}", of("landlock"), of("seccomp"));
+    }
+    for (name, output) in analyzer["outputs"].as_object().into_iter().flatten() {
+        let written = output["events_written"].as_u64().unwrap_or(0);
+        let failing = if output["failing"].as_bool().unwrap_or(false) { ", FAILING" } else { "" };
+        let _ = writeln!(out, "output       {name}: {written} events written{failing}");
+    }
+    out
+}
+
+/// The account as a table.
+pub fn balance_text(answer: &BalanceAnswer) -> String {
+    let mut out = format!(
+        "{:<16} {:<8} {:<8} {:>12} {:>12} {:>11} {:>9} {:>10} {:>12} {:>12}  CLOSES\n",
+        "SOURCE",
+        "EPOCH",
+        "STATE",
+        "CAPTURED",
+        "ARCHIVED",
+        "NOT STORED",
+        "DROPPED",
+        "IN FLIGHT",
+        "PUBLISHED",
+        "KERNEL DROPS"
+    );
+    for row in &answer.balance {
+        let _ = writeln!(
+            out,
+            "{:<16} {:<8} {:<8} {:>12} {:>12} {:>11} {:>9} {:>10} {:>12} {:>12}  {}",
+            row.source,
+            row.epoch.get(..8).unwrap_or(&row.epoch),
+            row.state,
+            row.captured_packets,
+            row.archived_packets,
+            row.not_stored_packets,
+            row.dropped_packets,
+            row.in_flight_packets,
+            row.published_packets,
+            row.kernel_dropped_packets + row.interface_dropped_packets,
+            closes(row)
+        );
+        for (place, packets) in row.dropped.iter().filter(|(_, packets)| **packets > 0) {
+            let _ = writeln!(out, "{:>34}dropped at {place}: {packets}", "");
+        }
+    }
+    if answer.balance.is_empty() {
+        out.push_str("(no source yet)\n");
+    }
+    out
+}
+
+fn closes(row: &BalanceRow) -> String {
+    match (row.closes, row.remark.as_str()) {
+        (true, "") => "yes".to_owned(),
+        (true, remark) => format!("yes ({remark})"),
+        (false, "") => "NO".to_owned(),
+        (false, remark) => format!("NO: {remark}"),
+    }
+}
