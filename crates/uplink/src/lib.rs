@@ -8,6 +8,7 @@ pub mod backoff;
 mod collector;
 pub mod frame;
 pub mod message;
+pub mod osmo;
 mod probe;
 
 pub use collector::{CollectorEvent, CollectorSession};
