@@ -40,7 +40,7 @@ class Call:
     def start(self):
         """Begins a call; it lasts five seconds."""
         self.calls.append(self.sipp(["ip", "netns", "exec", self.lab.namespace], "-sf", self.scenario, "-s", "bob", "-i", self.lab.peer, "-p", "5060",
-                                    "-mi", self.lab.peer, "-min_rtp_port", "6000", "-m", "1", "-nostdin", f"{self.lab.address}:5060"))
+                                    "-mi", self.lab.peer, "-mp", "6000", "-m", "1", "-nostdin", f"{self.lab.address}:5060"))
 
     def talking(self):
         return bool(self.calls) and self.calls[-1].poll() is None

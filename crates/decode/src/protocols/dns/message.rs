@@ -78,7 +78,7 @@ impl Message {
         let mut at = 12;
         for _ in 0..counts[0].min(64) {
             let (name, next) = name(bytes, at)?;
-            let mut cursor = Cursor::at(bytes, next);
+            let mut cursor = Cursor::at(bytes.get(next..).unwrap_or_default(), next);
             let cut = ("dns.cut", next);
             let (kind, class) = (cursor.be_u16().map_err(|_| cut)?, cursor.be_u16().map_err(|_| cut)?);
             self.questions.push(Question { name, kind, class });
@@ -95,7 +95,7 @@ impl Message {
     fn read_record(&mut self, bytes: &[u8], at: usize, section: usize) -> Result<usize, (&'static str, usize)> {
         let (name, next) = name(bytes, at)?;
         let cut = ("dns.cut", next);
-        let mut cursor = Cursor::at(bytes, next);
+        let mut cursor = Cursor::at(bytes.get(next..).unwrap_or_default(), next);
         let (kind, class) = (cursor.be_u16().map_err(|_| cut)?, cursor.be_u16().map_err(|_| cut)?);
         let ttl = cursor.be_u32().map_err(|_| cut)?;
         let length = usize::from(cursor.be_u16().map_err(|_| cut)?);
