@@ -89,7 +89,7 @@ impl Endpoints {
         topics.extend(sources.iter().map(|source| feed::v2::data_topic(source.as_str())));
         let subscriber = Subscriber::connect(&self.feed, &topics, QUEUE_MESSAGES).map_err(|error| error.to_string())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-        Ok(Collector { subscriber, api: self.api.clone().map(Client::new), runtime, sources })
+        Ok(Collector { subscriber: Some(subscriber), api: self.api.clone().map(Client::new), runtime, sources })
     }
 
     /// TCP ports that must stay reachable.
@@ -101,10 +101,21 @@ impl Endpoints {
 
 /// Follows one or several collectors' feeds and asks one API.
 pub struct Collector {
-    subscriber: feed::Subscriber,
+    subscriber: Option<Subscriber>,
     api: Option<Client>,
     runtime: tokio::runtime::Runtime,
     sources: Vec<SourceName>,
+}
+
+impl Collector {
+    /// Asks only the API: for those who have no feed.
+    ///
+    /// # Errors
+    /// When the system gives no runtime.
+    pub fn asking(url: CollectorUrl, sources: Vec<SourceName>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { subscriber: None, api: Some(Client::new(url)), runtime, sources })
+    }
 }
 
 fn unreachable(error: &ClientError) -> LogError {
@@ -134,7 +145,11 @@ fn entry(meta: &EntryMeta, frame: &[u8]) -> Result<LogEntry, String> {
 
 impl Log for Collector {
     fn receive(&mut self, timeout: Duration) -> Result<Received, LogError> {
-        let message = self.subscriber.receive(timeout).map_err(|error| LogError::Broken(error.to_string()))?;
+        let Some(subscriber) = &self.subscriber else {
+            std::thread::sleep(timeout);
+            return Ok(Received::Nothing);
+        };
+        let message = subscriber.receive(timeout).map_err(|error| LogError::Broken(error.to_string()))?;
         Ok(match message {
             None => Received::Nothing,
             Some(Message::Entry(EntryFrame { meta, frame })) => match entry(&meta, &frame) {

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capture_file;
-mod collector;
+pub mod collector;
 pub mod correlation;
 pub mod decoder;
 pub mod engine;

@@ -71,8 +71,8 @@ impl Grab {
         match (&self.archive, out) {
             (Some(root), out) => from_files(root, query, self.format, out),
             (None, Some(out)) => {
-                super::remote::grab(&self.connect, &self.selection, self.format, out)?;
-                Ok(Grabbed::default())
+                let packets = super::remote::grab(&self.connect, &self.selection, self.format, out)?;
+                Ok(Grabbed { packets, ..Grabbed::default() })
             }
             (None, None) => {
                 let packets = super::remote::count(&self.connect, &self.selection)?;

@@ -5,6 +5,7 @@ mod analyze;
 mod analyzer;
 mod ask;
 mod children;
+mod collector;
 mod completions;
 mod doctor;
 mod grab;
@@ -27,6 +28,7 @@ use crate::failure::Failure;
 #[derive(clap::Subcommand)]
 pub enum Command {
     Up(up::Up),
+    Collector(collector::Collector),
     Analyzer(analyzer::Analyzer),
     Analyze(analyze::Analyze),
     Grab(grab::Grab),
@@ -43,6 +45,7 @@ impl Command {
     pub fn run(self) -> Result<(), Failure> {
         match self {
             Self::Up(up) => up.run(),
+            Self::Collector(collector) => collector.run(),
             Self::Analyzer(analyzer) => analyzer.run(),
             Self::Analyze(analyze) => analyze.run(),
             Self::Grab(grab) => grab.run(),
@@ -80,7 +83,7 @@ impl SettingsArguments {
 
     /// Looks for problems in the sections of this program.
     pub fn check_sections(&self) -> Result<(), Problems> {
-        let collector: Option<Problems> = None;
+        let collector = self.load::<::collector::Settings>("collector").err();
         let analyzer = self.load::<::analyzer::Settings>("analyzer").err();
         match (collector, analyzer) {
             (None, None) => Ok(()),

@@ -231,8 +231,9 @@ impl Up {
 
 fn start(name: &'static str, command: Command) -> Result<Child, Failure> {
     let program = command.get_program().to_owned();
-    Child::start(name, command)
-        .map_err(|error| Failure::failed(format!("cannot start the {name} ({}): {error}", Path::new(&program).display())))
+    Child::start(name, command).map_err(|error| {
+        Failure::failed(format!("cannot start the {name} ({}): {error}", Path::new(&program).display()))
+    })
 }
 
 /// The paths of a data directory.
