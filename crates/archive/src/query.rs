@@ -411,8 +411,13 @@ impl QueryResult {
                 self.begin(number)?;
                 continue;
             }
-            match self.pending_order.peek() {
-                Some(Reverse((time, ..))) if next.is_none_or(|next| *time <= next) => {
+            // Whole keys are compared: of two with the same time the one dropped for want of memory must not come back at once.
+            let key = |Reverse((time, segment, offset, _)): &Reverse<(Timestamp, usize, u64, usize)>| {
+                (*time, *segment, *offset)
+            };
+            let next = self.active_order.peek().map(key);
+            match self.pending_order.peek().map(key) {
+                Some(first) if next.is_none_or(|next| first <= next) => {
                     let Some(Reverse((_, _, _, place))) = self.pending_order.pop() else { return Ok(()) };
                     if let Some(pending) = self.pending.get_mut(place).and_then(Option::take) {
                         self.free.push(place);
