@@ -240,6 +240,13 @@ impl Engine {
             self.note_icmp_error(dissected, &packet);
         }
         let key = key.with_vlan(dissected.link.vlans.outermost());
+        // Its own silence decides whether a flow has ended, not when somebody looked: the same for any number of workers.
+        if let Some(handle) = self.table.find(&key)
+            && self.table.list(handle) == List::Active
+            && self.is_silent(handle)
+        {
+            self.silent(handle, out);
+        }
         let mut handle = match self.table.find(&key) {
             Some(handle) => handle,
             None => self.begin_flow(frame, dissected, key, direction, &packet, out),
@@ -461,10 +468,8 @@ impl Engine {
 
     /// Gives out what timed out until `clock`.
     pub fn advance(&mut self, clock: Timestamp, out: &mut dyn Emit) {
-        if clock <= self.clock {
-            return;
-        }
-        self.clock = clock;
+        // Also while the clock stands still: in a capture whose times jump, what began late may be due at once.
+        let clock = clock.max(self.clock);
         while let Some(Reverse((due, handle))) = self.due.peek().copied() {
             if due > clock {
                 break;
@@ -472,6 +477,10 @@ impl Engine {
             self.due.pop();
             self.expire(handle, due, clock, out);
         }
+        if clock == self.clock {
+            return;
+        }
+        self.clock = clock;
         self.report_periods(clock, out);
         self.end_silent(clock, out);
         while let Some(handle) = self.table.oldest(List::Parked) {
@@ -481,6 +490,12 @@ impl Engine {
             }
             self.end_flow(handle, out);
         }
+    }
+
+    fn is_silent(&mut self, handle: Handle) -> bool {
+        let timeout = self.flows_config.timeout.nanos().unwrap_or(30_000_000_000);
+        let clock = self.clock;
+        self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.time) > timeout)
     }
 
     /// Ends the flows that have been silent for too long at `clock`.
@@ -543,7 +558,8 @@ impl Engine {
     /// reports are the same for any number of workers, of which each sees the clock only with packets of its own.
     fn report_periods(&mut self, clock: Timestamp, out: &mut dyn Emit) {
         let Some(period) = self.flows_config.period.nanos().filter(|_| self.flows_config.enabled.0) else { return };
-        let after = |time: Timestamp| Timestamp::from_nanos((time.nanos() / period).saturating_add(1).saturating_mul(period));
+        let after =
+            |time: Timestamp| Timestamp::from_nanos((time.nanos() / period).saturating_add(1).saturating_mul(period));
         let mut next = *self.next_period.get_or_insert(after(clock));
         while next <= clock {
             if self.table.oldest(List::Active).is_none() {
