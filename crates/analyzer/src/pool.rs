@@ -50,7 +50,41 @@ pub trait Sink {
 /// The workers.
 pub struct Pool {
     kind: Kind,
-    clocks: Vec<Timestamp>,
+    clocks: Vec<Clock>,
+}
+
+/// The time of a stream: that of its latest packet, unless a few packets claim to come from far ahead.
+#[derive(Debug, Clone, Copy, Default)]
+struct Clock {
+    now: Timestamp,
+    ahead: u32,
+}
+
+/// A packet so much later than all before it moves the clock only if others confirm it.
+const AHEAD_NANOS: u64 = 600_000_000_000;
+/// So many in a row, itself included.
+const CONFIRMED_BY: u32 = 3;
+
+impl Clock {
+    /// A packet of this time has come.
+    #[inline]
+    fn see(&mut self, time: Timestamp) -> Timestamp {
+        if time <= self.now {
+            self.ahead = 0;
+        } else if time.since(self.now) > AHEAD_NANOS && self.now > Timestamp::ZERO && self.ahead + 1 < CONFIRMED_BY {
+            self.ahead += 1;
+        } else {
+            self.ahead = 0;
+            self.now = time;
+        }
+        self.now
+    }
+
+    /// It is this late by a clock that can be trusted.
+    fn set(&mut self, time: Timestamp) -> Timestamp {
+        self.now = self.now.max(time);
+        self.now
+    }
 }
 
 enum Kind {
@@ -190,18 +224,12 @@ impl Pool {
         }
     }
 
-    fn clock(&mut self, stream: &Stream, time: Timestamp) -> Timestamp {
+    fn clock(&mut self, stream: &Stream) -> &mut Clock {
         let index = stream.number as usize;
         if self.clocks.len() <= index {
-            self.clocks.resize(index + 1, Timestamp::ZERO);
+            self.clocks.resize(index + 1, Clock::default());
         }
-        match self.clocks.get_mut(index) {
-            Some(clock) => {
-                *clock = time.max(*clock);
-                *clock
-            }
-            None => time,
-        }
+        &mut self.clocks[index]
     }
 
     /// Gives a packet of a stream to its worker; `packet.interface` indexes `interfaces`.
@@ -217,7 +245,7 @@ impl Pool {
         sink: &mut dyn Sink,
     ) -> io::Result<()> {
         let Some(interface) = interfaces.get(packet.interface as usize) else { return Ok(()) };
-        let clock = self.clock(stream, packet.time);
+        let clock = self.clock(stream).see(packet.time);
         match &mut self.kind {
             Kind::Inline(worker) => {
                 let mut direct = Direct { sink, result: Ok(()) };
@@ -256,7 +284,7 @@ impl Pool {
     /// # Errors
     /// When the sink ends the work.
     pub fn advance(&mut self, stream: &Arc<Stream>, time: Timestamp, sink: &mut dyn Sink) -> io::Result<()> {
-        let clock = self.clock(stream, time);
+        let clock = self.clock(stream).set(time);
         self.act(stream, Act::Advance(clock), sink)
     }
 
@@ -265,7 +293,7 @@ impl Pool {
     /// # Errors
     /// When the sink ends the work.
     pub fn lost(&mut self, stream: &Arc<Stream>, packets: u64, sink: &mut dyn Sink) -> io::Result<()> {
-        let clock = self.clock(stream, Timestamp::ZERO);
+        let clock = self.clock(stream).now;
         self.act(stream, Act::Lost(packets, clock), sink)
     }
 
@@ -584,6 +612,19 @@ mod tests {
             assert_eq!(one.ended, more.ended, "{workers} workers");
             assert_eq!(one.marks, more.marks, "{workers} workers");
         }
+    }
+
+    #[test]
+    fn a_packet_from_the_future_does_not_move_the_clock_but_several_do() {
+        let seconds = |seconds| Timestamp::from_parts(seconds, 0);
+        let mut clock = Clock::default();
+        assert_eq!(clock.see(seconds(1_000)), seconds(1_000));
+        assert_eq!(clock.see(seconds(9_000_000)), seconds(1_000));
+        assert_eq!(clock.see(seconds(1_001)), seconds(1_001));
+        for _ in 0..2 {
+            assert_eq!(clock.see(seconds(5_000)), seconds(1_001));
+        }
+        assert_eq!(clock.see(seconds(5_000)), seconds(5_000), "a pause in the capture");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Which worker a packet belongs to: all packets of a flow, both directions, its fragments and the ICMP errors about it go to the same.
-//! Deliberately coarse: by the two addresses. What announces flows between other hosts (SIP and its SDP) goes to every worker, so that each
-//! knows what it announces; the event comes from the one it belongs to.
+//! Which worker a packet belongs to: all packets of a flow, both directions, in and out of tunnels, go to the same, by the innermost addresses.
+//! Deliberately coarse. What concerns flows between other hosts too goes to every worker: signalling that announces media (SIP and its SDP),
+//! ICMP errors, and fragments, which do not show what is inside. The event comes from the one it belongs to.
 
 use event::{Event, Field, Value, common};
-use packet::flow::{Endpoint, FlowKey, protocol};
+use packet::flow::{Endpoint, FlowKey};
 use packet::net::{self, Dissected, Transport};
 use packet::{LinkType, Packet};
 use std::net::IpAddr;
@@ -29,23 +29,9 @@ impl Shard {
 }
 
 /// The shard of a packet.
-///
-/// What comes through a tunnel goes by the tunnel's ends: a fragment of the outer packet does not show what is inside.
 pub fn of(link_type: LinkType, packet: &Packet<'_>) -> Shard {
     let dissected = net::dissect(link_type, packet.data, packet.original_length);
-    if let Some(tunnel) = dissected.tunnels.outermost() {
-        return Shard { hash: addresses(tunnel.source, tunnel.destination), everywhere: false };
-    }
-    if let Transport::Icmp(icmp) = dissected.transport
-        && icmp.is_error()
-    {
-        // The quoted packet is the one the error is about; the sender of the error may be anybody on its way.
-        let quoted = net::dissect_network(dissected.payload, dissected.payload_wire);
-        if quoted.network.is_some() {
-            return Shard { hash: ends(&quoted), everywhere: false };
-        }
-    }
-    Shard { hash: ends(&dissected), everywhere: announces(&dissected) }
+    Shard { hash: ends(&dissected), everywhere: concerns_others(&dissected) }
 }
 
 fn ends(dissected: &Dissected<'_>) -> u64 {
@@ -56,10 +42,10 @@ fn addresses(from: IpAddr, to: IpAddr) -> u64 {
     FlowKey::new(Endpoint::new(from, 0), Endpoint::new(to, 0), 0).0.hash_addresses()
 }
 
-fn announces(dissected: &Dissected<'_>) -> bool {
+fn concerns_others(dissected: &Dissected<'_>) -> bool {
     match dissected.transport {
-        // A long INVITE comes in fragments, of which only the first shows a port.
-        Transport::Fragment => dissected.network.as_ref().is_some_and(|network| network.protocol == protocol::UDP),
+        Transport::Fragment => true,
+        Transport::Icmp(icmp) => icmp.is_error(),
         Transport::Udp(_) | Transport::Tcp(_) => {
             let (from, to) = dissected.transport.ports().unwrap_or_default();
             ANNOUNCING_PORTS.contains(&from)
@@ -83,16 +69,12 @@ fn looks_like_sip(payload: &[u8]) -> bool {
     head.split(|byte| *byte == b'\r').next().is_some_and(|line| line.ends_with(b" SIP/2.0"))
 }
 
-/// The shard that an event belongs to, if it is about a flow whose packets may have gone everywhere.
+/// The shard that an event belongs to; none if it is not about addresses.
 pub fn of_event(event: &Event) -> Option<Shard> {
     let address = |field: &'static Field| match event.get(field)? {
         Value::Ip(address) => Some(*address),
         _ => None,
     };
-    let transport = event.get_str(&common::NETWORK_TRANSPORT)?;
-    if !matches!(transport, "udp" | "tcp") || event.get(&common::NETWORK_OUTER_SOURCE_IP).is_some() {
-        return None;
-    }
     let hash = addresses(address(&common::SOURCE_IP)?, address(&common::DESTINATION_IP)?);
     Some(Shard { hash, everywhere: false })
 }
@@ -127,7 +109,7 @@ mod tests {
     const ROUTER: [u8; 4] = [203, 0, 113, 1];
 
     #[test]
-    fn directions_fragments_and_errors_of_a_flow_meet() {
+    fn both_directions_of_a_flow_meet_and_errors_reach_everybody() {
         let there = ipv4(17, 0, A, B, &udp(4000, 53, b"ask"));
         let back = ipv4(17, 0, B, A, &udp(53, 4000, b"say"));
         let fragment = ipv4(17, 0x2003, A, B, b"the rest");
@@ -135,9 +117,11 @@ mod tests {
         quoting.extend(&there);
         let error = ipv4(1, 0, ROUTER, A, &quoting);
         let expect = shard(&there).hash;
-        for bytes in [&back, &fragment, &error] {
-            assert_eq!(shard(bytes).hash, expect);
-        }
+        assert_eq!(shard(&back), Shard { hash: expect, everywhere: false });
+        assert_eq!(shard(&fragment), Shard { hash: expect, everywhere: true });
+        assert!(shard(&error).everywhere);
+        let inside = ipv4(4, 0, ROUTER, [203, 0, 113, 9], &there);
+        assert_eq!(shard(&inside).hash, expect, "a tunnel changes nothing");
         assert_ne!(shard(&ipv4(17, 0, A, ROUTER, &udp(4000, 53, b"ask"))).hash, expect);
     }
 
