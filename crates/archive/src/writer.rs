@@ -5,7 +5,7 @@ use crate::index::{BatchEntry, BatchIndex};
 use crate::layout::{self, Archive};
 use crate::recovery::{self, Recovered};
 use crate::segment::Segment;
-use crate::state::{EpochState, SourceState};
+use crate::state::{Ahead, EpochState, SourceState};
 use packet::batch::{BatchHeader, GapRecord};
 use packet::{Epoch, InterfaceSet, LinkType, SourceName, Timestamp};
 use std::cmp::Ordering;
@@ -98,6 +98,8 @@ struct Open {
 enum Staged {
     Stored(Epoch, BatchEntry, Timestamp),
     NotStored(BatchHeader, Timestamp),
+    /// Packets that were left out of the entry before.
+    LeftOut(Epoch, u64),
 }
 
 /// What all interfaces of a segment share: tcpdump refuses a file whose interfaces differ in either.
@@ -115,15 +117,36 @@ struct Source {
 }
 
 impl Source {
-    fn expect(&self, epoch: Epoch, seq: u64) -> Result<(), AppendError> {
+    /// Whether the entry is the next one. The first of an epoch this archive never saw may have any number (the probe said
+    /// what it still holds), which is noted durably at once: else nobody could tell after a crash whether it was the first.
+    fn expect(
+        &mut self,
+        (root, name): (&Path, &SourceName),
+        epoch: Epoch,
+        seq: u64,
+        arrived: Timestamp,
+    ) -> Result<(), AppendError> {
+        if self.state.epoch(epoch).is_none() {
+            let before = self.state.clone();
+            self.state.begin(epoch, seq, arrived);
+            if let Err(error) = self.save(root, name) {
+                self.state = before;
+                return Err(error.into());
+            }
+            return Ok(());
+        }
         let next_seq = self.next_seq(epoch);
         match seq.cmp(&next_seq) {
             Ordering::Equal => Ok(()),
-            // The first batch of an epoch this archive never saw may have any number: the probe said what it still holds.
-            Ordering::Greater if next_seq == 0 => Ok(()),
             Ordering::Less => Err(AppendError::Repeated { seq, next_seq }),
             Ordering::Greater => Err(AppendError::OutOfOrder { seq, next_seq }),
         }
+    }
+
+    /// The entry, if a crash left it stored behind a hole in the log.
+    fn ahead(&self, epoch: Epoch, seq: u64, last_seq: u64) -> Option<BatchEntry> {
+        let same = |ahead: &&Ahead| (ahead.seq, ahead.last_seq) == (seq, last_seq);
+        self.state.epoch(epoch)?.ahead.iter().find(same).map(Ahead::entry)
     }
 
     fn next_seq(&self, epoch: Epoch) -> u64 {
@@ -146,19 +169,20 @@ impl Source {
         for open in self.open.values_mut() {
             open.segment.sync()?;
         }
-        let not_stored = self.staged.iter().any(|staged| matches!(staged, Staged::NotStored(..)));
+        let not_stored = self.staged.iter().any(|staged| !matches!(staged, Staged::Stored(..)));
         // No segment remembers what was not stored, so the state file must before it is acknowledged.
         let before = not_stored.then(|| self.state.clone());
         let mut moved: BTreeMap<Epoch, u64> = BTreeMap::new();
         for staged in &self.staged {
             let epoch = match staged {
-                Staged::Stored(epoch, ..) => *epoch,
+                Staged::Stored(epoch, ..) | Staged::LeftOut(epoch, _) => *epoch,
                 Staged::NotStored(header, _) => header.name.epoch,
             };
             let state = self.state.epoch_mut(epoch);
             match staged {
                 Staged::Stored(_, entry, arrived) => state.count(entry, *arrived),
                 Staged::NotStored(header, arrived) => state.count_not_stored(header, *arrived),
+                Staged::LeftOut(_, packets) => state.not_stored_packets += packets,
             }
             moved.insert(epoch, state.next_seq);
         }
@@ -277,11 +301,34 @@ impl Writer {
             copy
         };
         let times = (header.time_min, arrived);
-        self.append_entry((&header.name.source, epoch, header.name.seq), set, times, |segment| {
+        let place = (&header.name.source, epoch, header.name.seq, header.name.seq);
+        self.append_entry(place, set, times, |segment| {
             segment.append(epoch, set, frame, raw, Some(occurs), |section, offset, length| {
                 BatchEntry::of_batch(header, section, offset, length, raw.len() as u32)
             })
         })
+    }
+
+    /// [`Writer::append`] for a batch of which the policy has left out so many packets.
+    ///
+    /// # Errors
+    /// As [`Writer::append`].
+    pub fn append_part(
+        &mut self,
+        (header, left_out): (&BatchHeader, u64),
+        set: &InterfaceSet,
+        frame: &[u8],
+        raw: &[u8],
+        occurs: &BatchIndex,
+        arrived: Timestamp,
+    ) -> Result<(), AppendError> {
+        self.append(header, set, frame, raw, occurs, arrived)?;
+        if left_out > 0
+            && let Some(source) = self.sources.get_mut(&header.name.source)
+        {
+            source.staged.push(Staged::LeftOut(header.name.epoch, left_out));
+        }
+        Ok(())
     }
 
     /// Appends a gap record. Not yet durable.
@@ -297,7 +344,8 @@ impl Writer {
         arrived: Timestamp,
     ) -> Result<(), AppendError> {
         let epoch = gap.name.epoch;
-        self.append_entry((&gap.name.source, epoch, gap.name.seq), set, (gap.time_min, arrived), |segment| {
+        let place = (&gap.name.source, epoch, gap.name.seq, gap.last_seq);
+        self.append_entry(place, set, (gap.time_min, arrived), |segment| {
             segment.append(epoch, set, frame, raw, None, |section, offset, length| {
                 BatchEntry::of_gap(gap, section, offset, length, raw.len() as u32)
             })
@@ -310,7 +358,7 @@ impl Writer {
     /// A repeat or a hole in the sequence.
     pub fn pass_over(&mut self, header: &BatchHeader, arrived: Timestamp) -> Result<(), AppendError> {
         let source = self.sources.entry(header.name.source.clone()).or_default();
-        source.expect(header.name.epoch, header.name.seq)?;
+        source.expect((&self.root, &header.name.source), header.name.epoch, header.name.seq, arrived)?;
         source.received.insert(header.name.epoch, header.name.seq.saturating_add(1));
         source.staged.push(Staged::NotStored(header.clone(), arrived));
         Ok(())
@@ -318,7 +366,7 @@ impl Writer {
 
     fn append_entry(
         &mut self,
-        (name, epoch, seq): (&SourceName, Epoch, u64),
+        (name, epoch, seq, last_seq): (&SourceName, Epoch, u64, u64),
         set: &InterfaceSet,
         (time, arrived): (Timestamp, Timestamp),
         write: impl FnOnce(&mut Segment) -> io::Result<()>,
@@ -329,14 +377,19 @@ impl Writer {
             self.sources.insert(name.clone(), Source::default());
         }
         let Some(source) = self.sources.get_mut(name) else { return Err(io::Error::other("no source").into()) };
-        source.expect(epoch, seq)?;
+        source.expect((&self.root, name), epoch, seq, arrived)?;
+        if let Some(ahead) = source.ahead(epoch, seq, last_seq) {
+            source.received.insert(epoch, ahead.last_seq.saturating_add(1));
+            source.staged.push(Staged::Stored(epoch, ahead, arrived));
+            return Ok(());
+        }
         let kind = (set.link_type(), set.interfaces.first().map_or(0, |first| first.snaplen));
         if source.open.get(&kind).is_some_and(|open| open.slot != slot || open.segment.length >= limit) {
             self.close_segment(name, kind)?;
         }
         let Some(source) = self.sources.get_mut(name) else { return Err(io::Error::other("no source").into()) };
         // The commit before closing may have failed: then this entry may no longer be the next.
-        source.expect(epoch, seq)?;
+        source.expect((&self.root, name), epoch, seq, arrived)?;
         let open = match source.open.entry(kind) {
             std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
             std::collections::btree_map::Entry::Vacant(place) => {
@@ -412,7 +465,7 @@ impl Writer {
     /// Notes that a probe said its epoch is complete.
     pub fn complete(&mut self, source: &SourceName, epoch: Epoch) {
         if let Some(source) = self.sources.get_mut(source)
-            && source.next_seq(epoch) > 0
+            && source.state.epoch(epoch).is_some()
         {
             source.state.epoch_mut(epoch).complete = true;
             source.state_dirty = true;

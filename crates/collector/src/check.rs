@@ -26,6 +26,16 @@ pub(crate) enum Checked {
     Gap(GapRecord),
 }
 
+impl Checked {
+    /// First and last sequence number.
+    pub(crate) fn range(&self) -> (u64, u64) {
+        match self {
+            Self::Batch { header, .. } => (header.name.seq, header.name.seq),
+            Self::Gap(gap) => (gap.name.seq, gap.last_seq),
+        }
+    }
+}
+
 thread_local! {
     static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }

@@ -334,7 +334,7 @@ async fn rotate(State(api): State<Api>, Parameters(wanted): Parameters<RotateWan
             Err(error) => return bad(error, "sources are listed by /api/v1/sources"),
         },
     };
-    match api.jobs.send(Publish::Rotate(source)).await {
+    match api.jobs.send(Publish::Rotate(source, None)).await {
         Ok(()) => (StatusCode::ACCEPTED, axum::Json(serde_json::json!({}))).into_response(),
         Err(_) => failure(StatusCode::SERVICE_UNAVAILABLE, "the collector is going down", ""),
     }
@@ -353,12 +353,6 @@ async fn metrics(State(api): State<Api>) -> Response {
         "counter",
         "Connections turned away.",
         load(&counters.refused_connections),
-    );
-    one(
-        "tapline_collector_bad_peers_total",
-        "counter",
-        "Connections closed for what the peer sent.",
-        load(&counters.bad_peers),
     );
     one("tapline_collector_received_batches_total", "counter", "Batches received.", load(&counters.received_batches));
     one("tapline_collector_received_packets_total", "counter", "Packets received.", load(&counters.received_packets));
@@ -400,6 +394,13 @@ async fn metrics(State(api): State<Api>) -> Response {
         open += u64::from(row.counted_nanos > 0 && !row.closes);
     }
     one("tapline_balance_not_closing", "gauge", "Epochs whose balance does not close.", open);
+    let _ = write!(
+        text,
+        "# HELP tapline_collector_bad_peers_total Connections closed for what the peer sent, by reason.\n# TYPE tapline_collector_bad_peers_total counter\n"
+    );
+    for (reason, count) in api.shared.bad_peers() {
+        let _ = writeln!(text, "tapline_collector_bad_peers_total{{reason=\"{reason}\"}} {count}");
+    }
     let _ = write!(
         text,
         "# HELP tapline_dropped_packets_total Packets dropped, by place and reason.\n# TYPE tapline_dropped_packets_total counter\n"

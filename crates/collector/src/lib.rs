@@ -6,11 +6,14 @@ mod check;
 mod http;
 mod ledger;
 mod listen;
+mod osmo;
 mod pipeline;
+mod policy;
 mod run;
 mod session;
 mod settings;
 mod shared;
 
+pub use policy::{SourcePolicy, Store};
 pub use run::{RunError, run};
-pub use settings::{Compression, Retention, Settings, V1Format};
+pub use settings::{Compression, OsmoPcap, Retention, Settings, V1Format};

@@ -2,12 +2,14 @@
 //! between them is bounded, and a full one stops receiving, not publishing to those who are quick.
 
 use crate::check::Checked;
+use crate::policy::{Left, Part, Policy};
 use crate::shared::{Shared, add, now};
 use api::EntryMeta;
-use archive::{AppendError, Writer};
+use archive::{AppendError, BatchIndex, Writer};
 use feed::Publisher;
-use packet::{Entry, Epoch, InterfaceSet, SourceName};
+use packet::{BatchHeader, Entry, Epoch, InterfaceSet, SourceName, Timestamp};
 use serde_json::json;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,7 +37,68 @@ pub(crate) struct Job {
     pub(crate) set: Arc<InterfaceSet>,
     pub(crate) frame: Vec<u8>,
     pub(crate) raw: Vec<u8>,
+    /// The records as an osmo-pcap client sent them.
+    v1: Option<RawV1>,
+    /// What of it is stored.
+    left: Left,
 }
+
+impl Job {
+    #[allow(clippy::too_many_arguments)] // One place that makes it, from the parts that sessions have.
+    pub(crate) fn new(
+        source: SourceName,
+        epoch: Epoch,
+        checked: Checked,
+        set: Arc<InterfaceSet>,
+        frame: Vec<u8>,
+        raw: Vec<u8>,
+        v1: Option<RawV1>,
+        policy: Option<Arc<Policy>>,
+    ) -> Self {
+        let left = match (&checked, policy) {
+            (Checked::Batch { .. }, Some(policy)) => policy.apply(&raw, &set),
+            _ => Left::Whole,
+        };
+        Self { source, epoch, checked, set, frame, raw, v1, left }
+    }
+}
+
+/// Packets as an osmo-pcap client sent them, for v1 subscribers.
+#[derive(Debug)]
+pub(crate) struct RawV1 {
+    header: Arc<[u8]>,
+    records: Vec<u8>,
+    lengths: Vec<u16>,
+}
+
+impl RawV1 {
+    pub(crate) fn new(header: Arc<[u8]>) -> Self {
+        Self { header, records: Vec::new(), lengths: Vec::new() }
+    }
+
+    /// Appends a record; none is longer than a frame of that protocol.
+    pub(crate) fn push(&mut self, record: &[u8]) {
+        self.records.extend_from_slice(record);
+        self.lengths.push(record.len() as u16);
+    }
+
+    /// Takes what was appended.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(self.header.clone()))
+    }
+
+    fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.records.as_slice();
+        self.lengths.iter().filter_map(move |length| {
+            let (record, behind) = rest.split_at_checked(usize::from(*length))?;
+            rest = behind;
+            Some(record)
+        })
+    }
+}
+
+/// Name, source and body of an event.
+pub(crate) type Event = (&'static str, String, serde_json::Value);
 
 /// What the publishing thread is given.
 #[derive(Debug)]
@@ -43,7 +106,8 @@ pub(crate) enum Publish {
     Entry(Box<Job>),
     Event { name: &'static str, source: String, body: serde_json::Value },
     Complete { source: SourceName, epoch: Epoch },
-    Rotate(Option<SourceName>),
+    /// Close segments, then publish an event.
+    Rotate(Option<SourceName>, Option<Event>),
     Tick,
 }
 
@@ -52,7 +116,7 @@ pub(crate) enum Publish {
 pub(crate) enum Write {
     Entry(Box<Job>),
     Complete { source: SourceName, epoch: Epoch },
-    Rotate(Option<SourceName>),
+    Rotate(Option<SourceName>, Option<Event>),
 }
 
 /// Publishes until all senders are gone, then lets go of the writer.
@@ -74,7 +138,7 @@ pub(crate) fn publish(
                 Ok(())
             }
             Publish::Complete { source, epoch } => writer.send(Write::Complete { source, epoch }),
-            Publish::Rotate(source) => writer.send(Write::Rotate(source)),
+            Publish::Rotate(source, after) => writer.send(Write::Rotate(source, after)),
             Publish::Tick => {
                 publisher.tick();
                 Ok(())
@@ -112,10 +176,15 @@ fn publish_entry(publisher: &mut Publisher, job: &Job, shared: &Shared) {
         ),
     };
     publisher.entry(&meta, &job.frame);
-    if publisher.v1_wanted(job.source.as_str())
-        && let Ok(Entry::Batch(batch)) = Entry::parse(&job.raw)
-    {
-        publisher.v1_batch(&batch, &job.set);
+    if publisher.v1_wanted(job.source.as_str()) {
+        match &job.v1 {
+            Some(raw) => publisher.v1_records(job.source.as_str(), &raw.header, raw.records()),
+            None => {
+                if let Ok(Entry::Batch(batch)) = Entry::parse(&job.raw) {
+                    publisher.v1_batch(&batch, &job.set);
+                }
+            }
+        }
     }
     if let Checked::Batch { header, .. } = &job.checked {
         shared.ledger().published(&job.source, job.epoch, header.packets.into(), now().nanos());
@@ -163,6 +232,10 @@ pub(crate) struct Writing {
     pub(crate) commit_every: Duration,
     pub(crate) retention: archive::Retention,
     pub(crate) balance: PathBuf,
+    /// First sequence numbers of epochs of which nothing is durable yet.
+    pub(crate) begun: HashMap<(SourceName, Epoch), u64>,
+    /// Where epochs go on whose last entries were lost to the disk; others of them are not for the archive.
+    pub(crate) awaited: HashMap<(SourceName, Epoch), u64>,
 }
 
 impl Writing {
@@ -181,9 +254,14 @@ impl Writing {
                     self.writer.complete(&source, epoch);
                     false
                 }
-                Ok(Write::Rotate(source)) => {
-                    let rotated = self.writer.rotate(source.as_ref());
-                    self.note(rotated.err().map(|error| error.to_string()));
+                Ok(Write::Rotate(source, after)) => {
+                    if let Err(error) = self.writer.rotate(source.as_ref()) {
+                        self.note(Some(error.to_string()));
+                    }
+                    self.segments();
+                    if let Some((name, source, body)) = after {
+                        self.event(name, &source, body);
+                    }
                     false
                 }
                 Err(RecvTimeoutError::Timeout) => true,
@@ -191,7 +269,11 @@ impl Writing {
             };
             let since = committed.elapsed();
             if self.writer.is_dirty() && (since >= self.commit_every || (quiet && since >= COMMIT_LEAST)) {
-                self.commit();
+                if self.commit() {
+                    self.works();
+                } else {
+                    std::thread::sleep(DISK_RETRY);
+                }
                 committed = Instant::now();
             }
             if retained.elapsed() >= RETENTION_EVERY {
@@ -202,31 +284,53 @@ impl Writing {
         self.commit();
         self.save_balance();
         if let Err(error) = self.writer.close() {
-            tracing::error!("closing the archive: {error}");
+            tracing::error!("closing the archive: {error}; what is not durable was not acknowledged");
+        }
+    }
+
+    fn works(&self) {
+        if self.shared.archive_error().is_some() {
+            self.note(None);
         }
     }
 
     fn append(&mut self, job: &Job) {
+        let (seq, last_seq) = job.checked.range();
+        let key = (job.source.clone(), job.epoch);
+        if self.writer.next_seq(&job.source, job.epoch) == 0 {
+            self.begun.entry(key.clone()).or_insert(seq);
+        }
         loop {
+            if self.awaited.get(&key).is_some_and(|awaited| *awaited != seq) {
+                // It comes again, after what the disk lost.
+                return;
+            }
             let arrived = now();
             let appended = match &job.checked {
                 Checked::Batch { header, occurs } => {
-                    self.writer.append(header, &job.set, &job.frame, &job.raw, occurs, arrived)
+                    self.store(job, header, occurs, arrived)
                 }
                 Checked::Gap(gap) => self.writer.append_gap(gap, &job.set, &job.frame, &job.raw, arrived),
             };
             match appended {
-                Ok(()) => break,
+                Ok(()) => {
+                    self.awaited.remove(&key);
+                    self.works();
+                    break;
+                }
                 Err(AppendError::Repeated { .. }) => break,
                 Err(error @ AppendError::OutOfOrder { .. }) => {
-                    // Cannot be while sessions claim what they pass on; the probe sends it again after the next connect.
-                    tracing::error!("{}: {error}", job.source);
+                    tracing::error!("{}: batches {seq} to {last_seq} are not archived: {error}", job.source);
                     break;
                 }
                 Err(error) => {
                     self.note(Some(error.to_string()));
                     // What is written already may be made durable meanwhile.
                     self.commit();
+                    if self.shared.stopping.load(Ordering::Relaxed) {
+                        // Nothing of it was acknowledged: the probe keeps it.
+                        return;
+                    }
                     std::thread::sleep(DISK_RETRY);
                 }
             }
@@ -234,27 +338,53 @@ impl Writing {
         self.segments();
     }
 
-    fn commit(&mut self) {
-        match self.writer.commit() {
-            Ok(moved) => {
-                self.note(None);
-                add(&self.shared.counters.commits, 1);
-                let nanos = now().nanos();
-                for (source, epoch, next_seq) in moved {
-                    if let Some(state) = self.writer.state(&source, epoch) {
-                        let mut ledger = self.shared.ledger();
-                        ledger.committed(&source, epoch, state, nanos);
-                    }
-                    self.shared.durable(&source, epoch, next_seq);
-                }
-                self.count();
-            }
-            Err(error) => {
-                self.note(Some(error.to_string()));
-                std::thread::sleep(DISK_RETRY);
+    fn store(
+        &mut self,
+        job: &Job,
+        header: &BatchHeader,
+        occurs: &BatchIndex,
+        arrived: Timestamp,
+    ) -> Result<(), AppendError> {
+        match &job.left {
+            Left::Whole => self.writer.append(header, &job.set, &job.frame, &job.raw, occurs, arrived),
+            Left::Nothing => self.writer.pass_over(header, arrived),
+            Left::Part(part) => {
+                let Part { header, occurs, frame, raw, not_stored } = &**part;
+                self.writer.append_part((header, *not_stored), &job.set, frame, raw, occurs, arrived)
             }
         }
+    }
+
+    /// Makes durable what was appended; says whether the disk did.
+    fn commit(&mut self) -> bool {
+        let (durable, failed) = match self.writer.commit() {
+            Ok(durable) => (durable, None),
+            Err(failed) => {
+                let text = failed.to_string();
+                (failed.durable, Some((text, failed.rolled_back)))
+            }
+        };
+        add(&self.shared.counters.commits, 1);
+        let nanos = now().nanos();
+        for (source, epoch, next_seq) in durable {
+            if let Some(state) = self.writer.state(&source, epoch) {
+                self.shared.ledger().committed(&source, epoch, state, nanos);
+            }
+            self.shared.durable(&source, epoch, next_seq);
+            self.begun.remove(&(source, epoch));
+        }
+        self.count();
         self.segments();
+        let Some((problem, rolled_back)) = failed else { return true };
+        self.note(Some(problem));
+        for (source, epoch, next_seq) in rolled_back {
+            let key = (source, epoch);
+            let next_seq = if next_seq == 0 { self.begun.get(&key).copied().unwrap_or(0) } else { next_seq };
+            tracing::warn!("{}: entries from {next_seq} on must come again", key.0);
+            self.shared.roll_back(&key.0, epoch, next_seq);
+            self.awaited.insert(key, next_seq);
+        }
+        false
     }
 
     fn count(&self) {

@@ -3,12 +3,16 @@
 use crate::http::{Api, router};
 use crate::ledger::Ledger;
 use crate::listen::{self, Bound, ListenError};
+use crate::osmo::{self, Names};
 use crate::pipeline::{self, PUBLISH_QUEUE, Publish, WRITE_QUEUE, Writing};
+use crate::policy::Policies;
 use crate::session::{self, Surroundings};
 use crate::settings::{Compression, Settings, V1Format};
 use crate::shared::{Shared, add};
 use archive::{Recovered, Retention, Writer, WriterOptions};
 use feed::{Publisher, PublisherOptions};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,6 +52,12 @@ pub enum RunError {
         /// Why.
         error: std::io::Error,
     },
+    /// A policy's filter is wrong.
+    #[error("collector.sources: {0}")]
+    Policy(#[from] archive::FilterError),
+    /// A client of osmo-pcap is given a name that is none.
+    #[error("collector.osmo_pcap.sources: {0}")]
+    Name(String),
     /// The system gave no thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -62,11 +72,14 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
     for path in [settings.archive(), settings.state(), settings.data.join("run")] {
         privilege::give_directory(&path, &user).map_err(|error| RunError::Directory { path: path.clone(), error })?;
     }
-    let mut uplinks = Vec::new();
-    let mut apis = Vec::new();
-    for (key, texts, allow, bound) in
-        [("listen", &settings.listen, settings.allow_plaintext, &mut uplinks), ("api", &settings.api, false, &mut apis)]
-    {
+    let policies = Policies::new(&settings.sources)?;
+    let names = osmo_names(settings)?;
+    let (mut uplinks, mut apis, mut osmo) = (Vec::new(), Vec::new(), Vec::new());
+    for (key, texts, allow, bound) in [
+        ("listen", &settings.listen, settings.allow_plaintext, &mut uplinks),
+        ("api", &settings.api, false, &mut apis),
+        ("osmo_pcap.listen", &settings.osmo_pcap.listen, settings.allow_plaintext, &mut osmo),
+    ] {
         for text in texts {
             let (socket, path) = listen::bind(key, text, allow)?;
             if let Some(path) = path {
@@ -103,6 +116,8 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
             free_bytes: settings.retention.free,
         },
         balance: settings.state().join("balance.json"),
+        begun: HashMap::new(),
+        awaited: HashMap::new(),
     };
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
     let write_thread = thread("writer").spawn(move || writing.run(&write_receiver)).map_err(RunError::Thread)?;
@@ -118,7 +133,9 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
         archive = %settings.archive().display(),
         "collecting"
     );
-    runtime.block_on(serve(settings, &shared, jobs, uplinks, apis, stop));
+    let sockets = Sockets { uplinks, apis, osmo, names };
+    runtime.block_on(serve(settings, &shared, policies, jobs, sockets, stop));
+    shared.stopping.store(true, Ordering::Relaxed);
     // The runtime's tasks held the last senders: with them the publisher ends, and with it the writer.
     runtime.shutdown_timeout(Duration::from_secs(2));
     for (name, thread) in [("publisher", publish_thread), ("writer", write_thread)] {
@@ -178,18 +195,27 @@ fn open_archive(settings: &Settings) -> Result<(Arc<Shared>, Writer), RunError> 
 async fn serve(
     settings: &Settings,
     shared: &Arc<Shared>,
+    policies: Policies,
     jobs: mpsc::Sender<Publish>,
-    uplinks: Vec<Bound>,
-    apis: Vec<Bound>,
+    sockets: Sockets,
     stop: &AtomicBool,
 ) {
     let (stop_sender, stopped) = watch::channel(false);
-    let surroundings =
-        Surroundings { shared: shared.clone(), jobs: jobs.clone(), credit: settings.credit, stop: stopped };
-    for bound in uplinks {
+    let surroundings = Surroundings {
+        shared: shared.clone(),
+        jobs: jobs.clone(),
+        credit: settings.credit,
+        policies,
+        v1: !settings.feed_v1.is_empty(),
+        stop: stopped,
+    };
+    for bound in sockets.osmo {
+        tokio::spawn(accept_osmo(bound, sockets.names.clone(), surroundings.clone(), settings.connections as u64));
+    }
+    for bound in sockets.uplinks {
         tokio::spawn(accept(bound, surroundings.clone(), settings.connections as u64));
     }
-    for bound in apis {
+    for bound in sockets.apis {
         tokio::spawn(answer(bound, Api { shared: shared.clone(), jobs: jobs.clone() }));
     }
     let mut tick = tokio::time::interval(TICK);
@@ -202,15 +228,54 @@ async fn serve(
     tokio::time::sleep(GOODBYE).await;
 }
 
-/// Converts a bound socket for the runtime; none if the system refuses.
-async fn accept(bound: Bound, surroundings: Surroundings, limit: u64) {
-    let full = |shared: &Shared| {
-        let full = shared.counters.connected.load(Ordering::Relaxed) >= limit;
-        if full {
-            add(&shared.counters.refused_connections, 1);
-        }
-        full
+/// Listening sockets, and how osmo-pcap clients are named.
+struct Sockets {
+    uplinks: Vec<Bound>,
+    apis: Vec<Bound>,
+    osmo: Vec<Bound>,
+    names: Names,
+}
+
+fn osmo_names(settings: &Settings) -> Result<Names, RunError> {
+    let mut names = BTreeMap::new();
+    for (address, name) in &settings.osmo_pcap.sources {
+        let address: IpAddr = address
+            .parse()
+            .map_err(|_| RunError::Name(format!("{address:?} is no IP address: write \"192.0.2.1\" = \"NAME\"")))?;
+        let name = name.parse().map_err(|error| RunError::Name(format!("{error}")))?;
+        names.insert(address.to_string(), name);
+    }
+    Ok(Names(Arc::new(names)))
+}
+
+/// Whether there are as many connections as there may be; then this one is turned away, and counted.
+fn is_full(shared: &Shared, limit: u64) -> bool {
+    let full = shared.counters.connected.load(Ordering::Relaxed) >= limit;
+    if full {
+        add(&shared.counters.refused_connections, 1);
+    }
+    full
+}
+
+async fn accept_osmo(bound: Bound, names: Names, surroundings: Surroundings, limit: u64) {
+    let Bound::Tcp(listener) = bound else {
+        return tracing::error!("osmo_pcap.listen: osmo-pcap is spoken over TCP only");
     };
+    let listener = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
+    let Ok(listener) = listener else { return tracing::error!("a listening socket cannot be used") };
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) if !is_full(&surroundings.shared, limit) => {
+                tokio::spawn(osmo::serve(stream, peer, names.clone(), surroundings.clone()));
+            }
+            Ok(_) => {}
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+async fn accept(bound: Bound, surroundings: Surroundings, limit: u64) {
+    let full = |shared: &Shared| is_full(shared, limit);
     match bound {
         Bound::Tcp(listener) => {
             let listener = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));

@@ -2,8 +2,9 @@
 
 use crate::check::{self, Checked};
 use crate::pipeline::{Job, Publish};
-use crate::shared::{Connection, Shared, add};
-use packet::batch::{self, BatchHeader};
+use crate::policy::Policies;
+use crate::shared::{Connection, Durable, Shared, add};
+use packet::batch;
 use packet::{Epoch, Interface, InterfaceSet, LinkType, SourceName};
 use serde_json::json;
 use std::collections::HashMap;
@@ -30,6 +31,8 @@ pub(crate) enum Ended {
     Complete,
     #[error("a newer connection of the same probe took its place")]
     Replaced,
+    #[error("the disk lost what was not yet durable: the probe sends it again")]
+    DiskLost,
     #[error("the collector is going down")]
     GoingDown,
     #[error("{0}")]
@@ -42,12 +45,32 @@ pub(crate) enum Ended {
     Io(#[from] std::io::Error),
 }
 
+impl Ended {
+    /// The word for it in metrics, where it is the peer's doing.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Fault(uplink::Fault::Oversize { .. }) => "oversize",
+            Self::Fault(uplink::Fault::Malformed { .. }) => "malformed",
+            Self::Fault(uplink::Fault::Unexpected { .. }) => "unexpected",
+            Self::Fault(uplink::Fault::Version { .. }) => "version",
+            Self::Fault(uplink::Fault::Silent(_)) => "silent",
+            Self::Refused(check::Refused::Compression(_)) => "compression",
+            Self::Refused(_) => "content",
+            _ => "other",
+        }
+    }
+}
+
 /// What a session works with.
 #[derive(Clone)]
 pub(crate) struct Surroundings {
     pub(crate) shared: Arc<Shared>,
     pub(crate) jobs: mpsc::Sender<Publish>,
     pub(crate) credit: u64,
+    /// Which packets are stored.
+    pub(crate) policies: Policies,
+    /// Whether the feed has a v1 endpoint.
+    pub(crate) v1: bool,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -57,7 +80,9 @@ struct Admitted {
     epoch: Epoch,
     number: u64,
     heard: Arc<AtomicU64>,
-    durable: watch::Receiver<u64>,
+    durable: watch::Receiver<Durable>,
+    /// See [`Durable::lost`], when this connection began.
+    lost: u64,
     replaced: watch::Receiver<bool>,
     sets: HashMap<u32, Arc<InterfaceSet>>,
 }
@@ -113,10 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
                     }
                     self.events().await
                 }
-                Woken::Durable => {
-                    self.acknowledge();
-                    Ok(())
-                }
+                Woken::Durable => self.acknowledge(),
                 Woken::Tick => self.session.tick(now).map_err(Ended::Fault),
                 Woken::Replaced => Err(Ended::Replaced),
                 Woken::Stop => Err(Ended::GoingDown),
@@ -194,13 +216,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         }
         let heard = Arc::new(AtomicU64::new(now.monotonic));
         let (sender, replaced) = watch::channel(false);
-        let connection = Connection { number: self.number, epoch: hello.epoch, heard: heard.clone(), replaced: sender };
+        let connection = Connection { number: self.number, epoch: hello.epoch, heard: heard.clone(), osmo: false, replaced: sender };
         if let Some(older) = connections.insert(hello.source.clone(), connection) {
             older.replaced.send_replace(true);
         }
-        let (received, durable_seq, durable) = shared.resume(&hello.source, hello.epoch, hello.oldest_seq);
+        let (received, known, durable) = shared.resume(&hello.source, hello.epoch, hello.oldest_seq);
         drop(connections);
-        self.session.welcome(received, durable_seq, self.surroundings.credit, now);
+        self.session.welcome(received, known.next_seq, self.surroundings.credit, now);
         let sets = hello.sets.iter().map(|set| (set.number, Arc::new(set.clone()))).collect();
         shared.ledger().connected(&hello.source, hello.epoch, true, now.clock.nanos());
         {
@@ -216,7 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         tracing::info!(source = %hello.source, epoch = %hello.epoch, peer = %self.peer, next_seq = received, "probe connected");
         self.event("connect", &hello.source, json!({ "epoch": hello.epoch.to_string(), "peer": self.peer }));
         let Hello { source, epoch, .. } = hello;
-        self.admitted = Some(Admitted { source, epoch, number: self.number, heard, durable, replaced, sets });
+        self.admitted = Some(Admitted { source, epoch, number: self.number, heard, durable, lost: known.lost, replaced, sets });
         Ok(())
     }
 
@@ -243,7 +265,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         let (checked, raw) = match checked {
             Ok(checked) => checked,
             Err(refused) => {
-                add(&shared.counters.bad_peers, 1);
                 let text = refused.to_string();
                 self.session.refuse(Refusal { code: Refusal::MALFORMED, text }, shared.moment());
                 return Err(refused.into());
@@ -253,12 +274,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         let permit = self.place_in_queue().await?;
         // From the claim on the entry counts as received: nothing may come between it and the queue.
         if !shared.claim(&source, epoch, number, head.seq, head.last_seq) {
-            return Err(Ended::Replaced);
+            let lost = self.admitted.as_ref().is_some_and(|it| it.durable.borrow().lost != it.lost);
+            return Err(if lost { Ended::DiskLost } else { Ended::Replaced });
         }
         let Some(admitted) = &self.admitted else { return Ok(()) };
         let set = match &checked {
             Checked::Batch { header, .. } => {
-                self.count(&source, header);
+                shared.received(&source, header);
                 admitted.sets.get(&header.interface_set).cloned()
             }
             Checked::Gap(gap) => {
@@ -269,8 +291,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             }
         };
         let set = set.unwrap_or_else(|| Arc::new(nowhere()));
-        let job = Box::new(Job { source, epoch, checked, set, frame, raw });
-        permit.send(Publish::Entry(job));
+        let policy = self.surroundings.policies.of(&source);
+        permit.send(Publish::Entry(Box::new(Job::new(source, epoch, checked, set, frame, raw, None, policy))));
         Ok(())
     }
 
@@ -297,23 +319,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         }
     }
 
-    fn count(&self, source: &SourceName, header: &BatchHeader) {
-        let shared = &self.surroundings.shared;
-        add(&shared.counters.received_batches, 1);
-        add(&shared.counters.received_packets, header.packets.into());
-        add(&shared.counters.received_bytes, header.captured_bytes);
-        if let Some(seen) = shared.seen().get_mut(source) {
-            seen.row.received_packets += u64::from(header.packets);
-            seen.row.received_bytes += header.captured_bytes;
-            seen.row.last_batch_nanos = crate::shared::now().nanos();
-            seen.row.newest_packet_nanos = seen.row.newest_packet_nanos.max(header.time_max.nanos());
-        }
-    }
-
-    fn acknowledge(&mut self) {
-        let Some(admitted) = &mut self.admitted else { return };
-        let durable_seq = *admitted.durable.borrow_and_update();
-        self.session.acknowledge(durable_seq, self.surroundings.credit, self.surroundings.shared.moment());
+    fn acknowledge(&mut self) -> Result<(), Ended> {
+        let Some(admitted) = &mut self.admitted else { return Ok(()) };
+        let known = *admitted.durable.borrow_and_update();
+        self.session.acknowledge(known.next_seq, self.surroundings.credit, self.surroundings.shared.moment());
+        if known.lost == admitted.lost { Ok(()) } else { Err(Ended::DiskLost) }
     }
 
     fn statistics(&mut self, statistics: &uplink::Statistics) {
@@ -330,14 +340,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     async fn end(&mut self, ended: &Ended) {
         let shared = self.surroundings.shared.clone();
         let Some(admitted) = self.admitted.take() else {
-            if !matches!(ended, Ended::Closed | Ended::GoingDown | Ended::TurnedAway(_)) {
-                add(&shared.counters.bad_peers, 1);
+            if !matches!(ended, Ended::Closed | Ended::GoingDown | Ended::TurnedAway(_) | Ended::Io(_)) {
+                shared.bad_peer(ended.reason());
             }
             tracing::warn!(peer = %self.peer, "connection ended before a probe was let in: {ended}");
             return;
         };
         let now = crate::shared::now().nanos();
-        release(&shared, &admitted, now);
+        shared.release(&admitted.source, admitted.epoch, admitted.number, now);
         match ended {
             Ended::Complete => {
                 shared.ledger().complete(&admitted.source, admitted.epoch, now);
@@ -348,6 +358,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             Ended::Closed | Ended::GoingDown | Ended::Replaced => {
                 tracing::info!(source = %admitted.source, "probe disconnected: {ended}");
             }
+            Ended::Fault(_) | Ended::Refused(_) => {
+                shared.bad_peer(ended.reason());
+                tracing::warn!(source = %admitted.source, peer = %self.peer, "probe disconnected: {ended}");
+            }
             _ => tracing::warn!(source = %admitted.source, peer = %self.peer, "probe disconnected: {ended}"),
         }
         self.event(
@@ -355,19 +369,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             &admitted.source,
             json!({ "epoch": admitted.epoch.to_string(), "reason": ended.to_string() }),
         );
-    }
-}
-
-/// The source has no connection any more, unless a newer one took this one's place.
-fn release(shared: &Shared, admitted: &Admitted, now_nanos: u64) {
-    let mut connections = shared.connections();
-    if connections.get(&admitted.source).is_some_and(|current| current.number == admitted.number) {
-        connections.remove(&admitted.source);
-        shared.ledger().connected(&admitted.source, admitted.epoch, false, now_nanos);
-        if let Some(seen) = shared.seen().get_mut(&admitted.source) {
-            seen.row.connected = false;
-            seen.row.peer.clear();
-        }
     }
 }
 
@@ -381,7 +382,7 @@ async fn changed<T>(watched: Option<&mut watch::Receiver<T>>) {
     std::future::pending().await
 }
 
-fn names(sets: &[InterfaceSet]) -> Vec<String> {
+pub(crate) fn names(sets: &[InterfaceSet]) -> Vec<String> {
     sets.iter().flat_map(|set| set.interfaces.iter().map(|interface| interface.name.clone())).collect()
 }
 

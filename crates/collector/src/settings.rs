@@ -1,6 +1,8 @@
 //! The settings of `[collector]`. Only values and their defaults.
 
+use crate::policy::SourcePolicy;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,11 +42,25 @@ pub struct Settings {
     pub commit: Duration,
     /// What is removed from the archive.
     pub retention: Retention,
+    /// What of a source's packets is stored, by source; `*` is for those that are not named.
+    pub sources: BTreeMap<String, SourcePolicy>,
+    /// Clients of osmo-pcap.
+    pub osmo_pcap: OsmoPcap,
     /// Most connections from probes at once.
     pub connections: usize,
     /// Bytes of batches that one probe may have on their way.
     #[serde(with = "settings::size")]
     pub credit: u64,
+}
+
+/// `[collector.osmo_pcap]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OsmoPcap {
+    /// Where clients of osmo-pcap connect: `ADDRESS:PORT`; none switches it off.
+    pub listen: Vec<String>,
+    /// Names of clients by their address; the others are named by it.
+    pub sources: BTreeMap<String, String>,
 }
 
 /// Form of v1 packets.
@@ -107,6 +123,8 @@ impl Default for Settings {
             segment_time: Duration::from_secs(3600),
             commit: Duration::from_millis(200),
             retention: Retention::default(),
+            sources: BTreeMap::new(),
+            osmo_pcap: OsmoPcap::default(),
             connections: 2000,
             credit: 32 << 20,
         }

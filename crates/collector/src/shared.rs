@@ -3,9 +3,10 @@
 use crate::ledger::Ledger;
 use api::SourceRow;
 use archive::Archive;
+use packet::batch::BatchHeader;
 use packet::{Epoch, SourceName, Timestamp};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 use tokio::sync::watch;
@@ -16,8 +17,16 @@ use uplink::Moment;
 pub(crate) struct Track {
     /// Everything before this was received, durable or not.
     pub(crate) received_seq: u64,
+    pub(crate) durable: watch::Sender<Durable>,
+}
+
+/// What became of what was received.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Durable {
     /// Everything before this is durable.
-    pub(crate) durable: watch::Sender<u64>,
+    pub(crate) next_seq: u64,
+    /// How often the disk lost what was not yet durable, so that it must be sent again.
+    pub(crate) lost: u64,
 }
 
 /// A connected probe.
@@ -27,6 +36,8 @@ pub(crate) struct Connection {
     pub(crate) epoch: Epoch,
     /// When it was last heard, by the monotonic clock.
     pub(crate) heard: Arc<AtomicU64>,
+    /// Whether it is an osmo-pcap client, whose newer connection always takes the place of the older.
+    pub(crate) osmo: bool,
     /// Tells its session to end.
     pub(crate) replaced: watch::Sender<bool>,
 }
@@ -43,7 +54,7 @@ pub(crate) struct Counters {
     pub(crate) connections: AtomicU64,
     pub(crate) connected: AtomicU64,
     pub(crate) refused_connections: AtomicU64,
-    pub(crate) bad_peers: AtomicU64,
+    pub(crate) bad_peers: Mutex<BTreeMap<&'static str, u64>>,
     pub(crate) received_batches: AtomicU64,
     pub(crate) received_packets: AtomicU64,
     pub(crate) received_bytes: AtomicU64,
@@ -72,6 +83,8 @@ pub(crate) struct Shared {
     seen: Mutex<BTreeMap<SourceName, Seen>>,
     ledger: Mutex<Ledger>,
     pub(crate) archive_error: Mutex<Option<String>>,
+    /// The collector is going down: a failing disk is not waited for any more.
+    pub(crate) stopping: AtomicBool,
     pub(crate) counters: Counters,
 }
 
@@ -96,6 +109,7 @@ impl Shared {
             seen: Mutex::default(),
             ledger: Mutex::new(ledger),
             archive_error: Mutex::default(),
+            stopping: AtomicBool::new(false),
             counters: Counters::default(),
         }
     }
@@ -124,17 +138,27 @@ impl Shared {
     /// Notes what the archive holds of an epoch at start.
     pub(crate) fn begin_track(&self, source: &SourceName, epoch: Epoch, next_seq: u64) {
         lock(&self.tracks)
-            .insert((source.clone(), epoch), Track { received_seq: next_seq, durable: watch::Sender::new(next_seq) });
+            .insert(
+            (source.clone(), epoch),
+            Track { received_seq: next_seq, durable: watch::Sender::new(Durable { next_seq, lost: 0 }) },
+        );
     }
 
     /// Where a probe has to go on: (next to receive, next to become durable), and how it learns of the latter. An epoch
     /// that is new here begins with the oldest batch its probe still holds.
-    pub(crate) fn resume(&self, source: &SourceName, epoch: Epoch, oldest: u64) -> (u64, u64, watch::Receiver<u64>) {
+    pub(crate) fn resume(
+        &self,
+        source: &SourceName,
+        epoch: Epoch,
+        oldest: u64,
+    ) -> (u64, Durable, watch::Receiver<Durable>) {
         let mut tracks = lock(&self.tracks);
         let track = tracks
             .entry((source.clone(), epoch))
-            .or_insert_with(|| Track { received_seq: oldest, durable: watch::Sender::new(0) });
-        (track.received_seq, *track.durable.borrow(), track.durable.subscribe())
+            .or_insert_with(|| Track { received_seq: oldest, durable: watch::Sender::new(Durable::default()) });
+        let receiver = track.durable.subscribe();
+        let durable = *receiver.borrow();
+        (track.received_seq, durable, receiver)
     }
 
     /// Claims the next entry for this connection, if it still is the source's; to be asked before it is passed on.
@@ -153,14 +177,76 @@ impl Shared {
         }
     }
 
+    /// Claims the next batch of an epoch that only the asking session writes.
+    pub(crate) fn claim_own(&self, source: &SourceName, epoch: Epoch, seq: u64) -> bool {
+        match lock(&self.tracks).get_mut(&(source.clone(), epoch)) {
+            Some(track) if track.received_seq == seq => {
+                track.received_seq = seq.saturating_add(1);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Forgets an epoch that is complete and durable: it never comes again.
+    pub(crate) fn end_track(&self, source: &SourceName, epoch: Epoch) {
+        lock(&self.tracks).remove(&(source.clone(), epoch));
+    }
+
+    /// Counts a batch that was received.
+    pub(crate) fn received(&self, source: &SourceName, header: &BatchHeader) {
+        add(&self.counters.received_batches, 1);
+        add(&self.counters.received_packets, header.packets.into());
+        add(&self.counters.received_bytes, header.captured_bytes);
+        if let Some(seen) = self.seen().get_mut(source) {
+            seen.row.received_packets += u64::from(header.packets);
+            seen.row.received_bytes += header.captured_bytes;
+            seen.row.last_batch_nanos = now().nanos();
+            seen.row.newest_packet_nanos = seen.row.newest_packet_nanos.max(header.time_max.nanos());
+        }
+    }
+
+    /// Counts a connection that was closed for what its peer sent.
+    pub(crate) fn bad_peer(&self, reason: &'static str) {
+        *lock(&self.counters.bad_peers).entry(reason).or_default() += 1;
+    }
+
+    /// Connections closed for what their peers sent, by reason.
+    pub(crate) fn bad_peers(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.counters.bad_peers).clone()
+    }
+
+    /// The source has no connection any more, unless a newer one took the place of `number`.
+    pub(crate) fn release(&self, source: &SourceName, epoch: Epoch, number: u64, now_nanos: u64) {
+        let mut connections = self.connections();
+        let current = connections.get(source).is_some_and(|current| current.number == number);
+        if current {
+            connections.remove(source);
+        }
+        drop(connections);
+        self.ledger().connected(source, epoch, false, now_nanos);
+        if current && let Some(seen) = self.seen().get_mut(source) {
+            seen.row.connected = false;
+            seen.row.peer.clear();
+        }
+    }
+
     /// Everything before `next_seq` is durable: its session will acknowledge it.
     pub(crate) fn durable(&self, source: &SourceName, epoch: Epoch, next_seq: u64) {
         if let Some(track) = lock(&self.tracks).get(&(source.clone(), epoch)) {
             track.durable.send_if_modified(|known| {
-                let moved = next_seq > *known;
-                *known = next_seq.max(*known);
+                let moved = next_seq > known.next_seq;
+                known.next_seq = next_seq.max(known.next_seq);
                 moved
             });
+        }
+    }
+
+    /// The disk lost what was received from `next_seq` on: its session has it sent again.
+    pub(crate) fn roll_back(&self, source: &SourceName, epoch: Epoch, next_seq: u64) {
+        if let Some(track) = lock(&self.tracks).get_mut(&(source.clone(), epoch)) {
+            track.received_seq = next_seq;
+            track.durable.send_modify(|known| known.lost += 1);
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct PublisherOptions {
 
 /// ZeroMQ counts messages, not bytes: how large a v2 message is taken to be.
 const TYPICAL_BATCH: usize = 128 * 1024;
+/// Most distinct subscriptions that are remembered.
+const MAX_SUBSCRIPTIONS: usize = 4096;
 /// The same for a v1 message.
 const TYPICAL_PACKET: usize = 512;
 
@@ -63,8 +65,12 @@ impl Channel {
     fn learn(&mut self) {
         while let Ok(message) = self.socket.recv_bytes(zmq::DONTWAIT) {
             match message.split_first() {
-                Some((1, topic)) => {
+                Some((1, topic)) if self.subscriptions.len() < MAX_SUBSCRIPTIONS => {
                     self.subscriptions.insert(topic.to_vec());
+                }
+                // Too many to keep apart: everything counts as wanted, ZeroMQ itself knows who gets what.
+                Some((1, _)) => {
+                    self.subscriptions.insert(Vec::new());
                 }
                 Some((0, topic)) => {
                     self.subscriptions.remove(topic);
@@ -151,6 +157,15 @@ impl Publisher {
                 v1::record(self.v1_format, &packet, &mut self.scratch);
                 v1.send(&[topic.as_bytes(), &header, &self.scratch]);
             }
+        }
+    }
+
+    /// Publishes packets of an osmo-pcap client on v1 as the client sent them.
+    pub fn v1_records<'r>(&mut self, source: &str, link_header: &[u8], records: impl Iterator<Item = &'r [u8]>) {
+        let Some(v1) = &self.v1 else { return };
+        let topic = v1::data_topic(source);
+        for record in records {
+            v1.send(&[topic.as_bytes(), link_header, record]);
         }
     }
 

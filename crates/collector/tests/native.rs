@@ -1,0 +1,267 @@
+//! A probe, the collector, its archive, its feed and its API, with real sockets and processes.
+
+mod setting;
+
+use feed::Message;
+use packet::batch::{DropPlace, DropReason};
+use packet::{BatchName, Epoch, GapRecord, Timestamp};
+use setting::{Collector, Probe, batch, compress, gap, messages, udp, wait};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+use uplink::{EntryHead, Statistics};
+
+#[test]
+fn collector_process() {
+    setting::collector_process();
+}
+
+const EPOCH: Epoch = Epoch([7; 16]);
+
+fn numbered(from: u64, count: u64) -> Vec<Vec<u8>> {
+    (from..from + count).map(|n| udp(4000, &[&n.to_be_bytes()[..], &[0xaa; 20]].concat())).collect()
+}
+
+#[test]
+fn an_entry_is_published_archived_acknowledged_and_accounted_for() {
+    let mut collector = Collector::start(|_| {});
+    let subscriber = collector.subscriber(&["data.v2.gw/", "event.v2."]);
+    let mut probe = Probe::connect(collector.uplink_path(), "gw", EPOCH, 0);
+    for seq in 0..5 {
+        probe.send(batch("gw", EPOCH, seq, seq * 10, &numbered(seq * 10, 10)));
+    }
+    let lost = GapRecord {
+        name: BatchName { source: "gw".parse().unwrap(), epoch: EPOCH, seq: 5 },
+        last_seq: 8,
+        place: DropPlace::Spool,
+        reason: DropReason::BufferFull,
+        first_packet: 50,
+        packets: 33,
+        captured_bytes: 3300,
+        time_min: Timestamp::from_nanos(1_700_000_000_000_000_000),
+        time_max: Timestamp::from_nanos(1_700_000_000_000_000_001),
+    };
+    probe.send(gap(&lost));
+    probe.send(batch("gw", EPOCH, 9, 83, &numbered(83, 7)));
+    probe.until_acknowledged(10);
+
+    let count = |seen: &[Message]| seen.iter().filter(|message| matches!(message, Message::Entry(_))).count();
+    let opened = |message: &Message| matches!(message, Message::Event { name, .. } if name == "segment_opened");
+    let seen = messages(&subscriber, |seen| count(seen) == 7 && seen.iter().any(opened));
+    let mut ranges = Vec::new();
+    let mut events = Vec::new();
+    for message in &seen {
+        match message {
+            Message::Entry(entry) => ranges.push((entry.meta.seq, entry.meta.last_seq, entry.meta.packets)),
+            Message::Event { name, source, body } => {
+                let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+                assert_eq!((body["v"].as_u64(), body["source"].as_str()), (Some(1), Some(source.as_str())));
+                events.push(name.as_str());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(ranges, [(0, 0, 10), (1, 1, 10), (2, 2, 10), (3, 3, 10), (4, 4, 10), (5, 8, 33), (9, 9, 7)]);
+    for name in ["connect", "packets_dropped", "segment_opened"] {
+        assert!(events.contains(&name), "{name} in {events:?}");
+    }
+
+    let drops = vec![uplink::DropCount { place: DropPlace::Spool, reason: DropReason::BufferFull, packets: 33 }];
+    probe.state(Statistics { captured: 95, held: 5, acknowledged: 57, drops, ..Statistics::default() });
+    let row = wait("the balance to close", || {
+        probe.exchange().unwrap();
+        collector.balance("gw").into_iter().find(|row| row.closes)
+    });
+    assert_eq!((row.captured_packets, row.archived_packets, row.dropped_packets), (95, 57, 33));
+    assert_eq!((row.in_flight_packets, row.published_packets), (5, 57));
+    assert_eq!(row.dropped.get("spool/buffer_full"), Some(&33));
+
+    let expected = [numbered(0, 50), numbered(83, 7)].concat();
+    assert_eq!(collector.grab(""), expected);
+    assert_eq!(collector.grab("query=udp%20port%204001").len(), 0);
+    assert_eq!(collector.grab("query=udp%20port%204000&source=gw&format=pcap").len(), 57);
+    let stored: Vec<_> = collector.entries("gw", EPOCH).iter().map(|entry| entry.meta.seq).collect();
+    assert_eq!(stored, [0, 1, 2, 3, 4, 5, 9]);
+    assert_eq!(collector.metric("tapline_collector_received_packets_total"), 57);
+    assert_eq!(collector.metric("tapline_archive_packets_total"), 57);
+    let (status, body) = collector.ask("GET", "/api/v1/packets?query=no+such+filter+(");
+    assert_eq!(status, 400, "{}", String::from_utf8_lossy(&body));
+    assert!(serde_json::from_slice::<api::ErrorAnswer>(&body).is_ok());
+
+    collector.stop();
+    collector.run();
+    let row = collector.balance("gw").remove(0);
+    assert!(row.closes, "after a restart: {}", row.remark);
+    assert_eq!(collector.grab(""), expected);
+}
+
+#[test]
+fn killed_and_started_again_everything_is_there_once() {
+    let mut collector = Collector::start(|_| {});
+    let total = 400;
+    let mut kills = 0;
+    while kills < 6 {
+        let mut probe = Probe::connect(collector.uplink_path(), "gw", EPOCH, total);
+        let from = probe.welcome.next_seq;
+        for seq in from..total {
+            probe.send(batch("gw", EPOCH, seq, seq * 10, &numbered(seq * 10, 10)));
+            if seq - from > 40 + kills * 7 {
+                break;
+            }
+            if probe.exchange().is_err() {
+                break;
+            }
+        }
+        collector.kill();
+        kills += 1;
+        collector.run();
+    }
+    let mut probe = Probe::connect(collector.uplink_path(), "gw", EPOCH, total);
+    for seq in probe.welcome.next_seq..total {
+        probe.send(batch("gw", EPOCH, seq, seq * 10, &numbered(seq * 10, 10)));
+    }
+    probe.until_acknowledged(total);
+    assert_eq!(collector.grab(""), numbered(0, total * 10));
+    probe.bye(Statistics { captured: total * 10, acknowledged: total * 10, ..Statistics::default() });
+    probe.until_refused();
+    let row = collector.balance("gw").remove(0);
+    assert!(row.closes && row.state == "complete", "{row:?}");
+}
+
+#[test]
+fn hostile_peers_are_counted_and_harm_only_themselves() {
+    let collector = Collector::start(|_| {});
+    let mut good = Probe::connect(collector.uplink_path(), "good", EPOCH, 0);
+    let before = collector.resident_kib();
+    let mut state = 1u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as u8
+    };
+    for _ in 0..50 {
+        let mut stream = UnixStream::connect(collector.uplink_path()).unwrap();
+        let bytes: Vec<u8> = (0..4096).map(|_| random()).collect();
+        let _ = stream.write_all(&bytes);
+        stream.set_read_timeout(Some(Duration::from_secs(6))).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    // Connections that say nothing, and half a message: they are dropped later and cost little.
+    let idle: Vec<_> = (0..200).map(|_| UnixStream::connect(collector.uplink_path()).unwrap()).collect();
+
+    let bad = |n: u8, entry: (EntryHead, Vec<u8>)| {
+        let epoch = Epoch([n; 16]);
+        let mut probe = Probe::connect(collector.uplink_path(), &format!("bad{n}"), epoch, 0);
+        probe.send(entry);
+        probe.until_refused()
+    };
+    let epoch = |n: u8| Epoch([n; 16]);
+    // 256 MiB of zeros in a few KiB.
+    let bomb = compress(&vec![0; 256 << 20]);
+    assert!(bad(1, (EntryHead { seq: 0, last_seq: 0, raw_length: 1000 }, bomb.clone())).contains("decompressed"));
+    assert!(bad(2, (EntryHead { seq: 0, last_seq: 0, raw_length: 4 << 20 }, bomb)).contains("decompressed"));
+    let (head, mut frame) = batch("bad3", epoch(3), 0, 0, &numbered(0, 3));
+    frame.extend_from_slice(b"more");
+    assert!(bad(3, (head, frame)).contains("decompressed"));
+    let other = batch("other", epoch(4), 0, 0, &numbered(0, 3));
+    assert!(bad(4, other).contains("names another source"));
+    let junk = compress(&[0x5a; 1000]);
+    assert!(bad(5, (EntryHead { seq: 0, last_seq: 0, raw_length: 1000 }, junk)).contains("batch"));
+    let early = batch("bad6", epoch(6), 9, 0, &numbered(0, 3));
+    assert!(bad(6, early).contains("does not follow"));
+
+    good.send(batch("good", EPOCH, 0, 0, &numbered(0, 10)));
+    good.until_acknowledged(1);
+    assert_eq!(collector.grab(""), numbered(0, 10));
+    assert!(collector.metric("tapline_collector_bad_peers_total{reason=\"compression\"}") >= 3);
+    assert!(collector.metric("tapline_collector_bad_peers_total{reason=\"content\"}") >= 2);
+    let grown = collector.resident_kib().saturating_sub(before);
+    assert!(grown < 64 * 1024, "{grown} KiB more");
+    drop(idle);
+}
+
+#[test]
+fn one_name_is_one_probe() {
+    let collector = Collector::start(|_| {});
+    let mut first = Probe::connect(collector.uplink_path(), "gw", EPOCH, 0);
+    first.send(batch("gw", EPOCH, 0, 0, &numbered(0, 1)));
+    first.until_acknowledged(1);
+    let refused = Probe::try_connect(collector.uplink_path(), "gw", Epoch([8; 16]), 0).err().unwrap();
+    assert!(refused.contains("another probe with the name gw"), "{refused}");
+    let second = Probe::connect(collector.uplink_path(), "gw", EPOCH, 1);
+    assert_eq!(second.welcome.next_seq, 1);
+    first.until_refused();
+}
+
+#[test]
+fn what_the_policy_keeps_from_the_disk_is_published_and_accounted_for() {
+    let policy = collector::SourcePolicy { store: collector::Store::Nothing, filter: "udp portrange 10000-20000".into() };
+    let headers = collector::SourcePolicy { store: collector::Store::Headers, filter: String::new() };
+    let mut collector = Collector::start(|settings| {
+        settings.sources = BTreeMap::from([("gw".to_owned(), policy), ("edge".to_owned(), headers)]);
+    });
+    let subscriber = collector.subscriber(&["data.v2."]);
+    let audio = b"THESE-ARE-THE-BYTES-OF-A-CONVERSATION";
+    let mixed = [udp(5060, b"INVITE sip:bob"), udp(10_000, audio), udp(10_002, audio)];
+    let mut probe = Probe::connect(collector.uplink_path(), "gw", EPOCH, 0);
+    probe.send(batch("gw", EPOCH, 0, 0, &mixed));
+    probe.send(batch("gw", EPOCH, 1, 3, &mixed[1..]));
+    probe.send(batch("gw", EPOCH, 2, 5, &mixed[..1]));
+    probe.until_acknowledged(3);
+    let mut edge = Probe::connect(collector.uplink_path(), "edge", EPOCH, 0);
+    edge.send(batch("edge", EPOCH, 0, 0, &mixed));
+    edge.until_acknowledged(1);
+    let heard = messages(&subscriber, |seen| seen.len() == 4);
+    let audible = heard.iter().filter(|message| {
+        let Message::Entry(entry) = message else { return false };
+        let raw = zstd::bulk::decompress(&entry.frame, 1 << 20).unwrap();
+        raw.windows(audio.len()).any(|bytes| bytes == audio)
+    });
+    assert_eq!(audible.count(), 3, "the feed has it all");
+
+    probe.state(Statistics { captured: 6, acknowledged: 6, ..Statistics::default() });
+    let row = wait("the balance to close", || {
+        probe.exchange().unwrap();
+        collector.balance("gw").into_iter().find(|row| row.closes)
+    });
+    assert_eq!((row.archived_packets, row.not_stored_packets), (2, 4));
+    assert_eq!(collector.grab("source=gw"), [mixed[0].clone(), mixed[0].clone()]);
+    let cut = collector.grab("source=edge");
+    assert_eq!(cut.iter().map(Vec::len).collect::<Vec<_>>(), [42, 42, 42]);
+
+    collector.kill();
+    collector.run();
+    let again = Probe::connect(collector.uplink_path(), "gw", EPOCH, 3);
+    assert_eq!(again.welcome.next_seq, 3, "what was not stored is not asked for again");
+    collector.stop();
+    let mut folders = vec![collector.settings.data.clone()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                files += 1;
+                let mut bytes = std::fs::read(entry.path()).unwrap();
+                if entry.path().extension().is_some_and(|extension| extension == "zst") {
+                    bytes = zstd::stream::decode_all(bytes.as_slice()).unwrap();
+                }
+                let found = bytes.windows(audio.len()).any(|window| window == audio);
+                assert!(!found, "{} holds the conversation", entry.path().display());
+            }
+        }
+    }
+    assert!(files >= 4, "only {files} files looked at");
+}
+
+#[test]
+fn no_root_no_capability_no_way_back() {
+    let collector = Collector::start(|_| {});
+    let status = std::fs::read_to_string(format!("/proc/{}/status", collector.pid())).unwrap();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    let uid = field("Uid:").split_whitespace().nth(1).unwrap().to_owned();
+    assert_ne!(uid, "0");
+    assert_eq!(field("CapEff:"), "0000000000000000");
+    assert_eq!(field("NoNewPrivs:"), "1");
+}
