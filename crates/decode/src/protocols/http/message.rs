@@ -139,7 +139,8 @@ fn start_line(head: &[u8], line: Range<usize>) -> Option<(Start, u8)> {
     let bytes = head.get(line.clone())?;
     if let Some(rest) = bytes.strip_prefix(b"HTTP/1.") {
         let minor = rest.first().filter(|digit| digit.is_ascii_digit())?;
-        let status = std::str::from_utf8(rest.get(2..5)?).ok()?.parse().ok().filter(|status| (100..1000).contains(status))?;
+        let status =
+            std::str::from_utf8(rest.get(2..5)?).ok()?.parse().ok().filter(|status| (100..1000).contains(status))?;
         let phrase = trimmed(head, (line.start + 12).min(line.end)..line.end);
         return Some((Start::Response { status, phrase }, minor - b'0'));
     }
@@ -256,11 +257,6 @@ impl Reader {
         }
     }
 
-    /// Whether nothing of a message has been seen since the last one.
-    pub(super) fn is_between(&self) -> bool {
-        matches!(self.state, State::Head) && self.head.is_empty()
-    }
-
     /// The message in whose body the reader is.
     pub(super) fn current(&self) -> Option<&Message> {
         match &self.state {
@@ -353,8 +349,7 @@ impl Reader {
                     Self::take(&mut message, now, self.keep_body);
                     *bytes = rest;
                     let left = left - length as u64;
-                    self.state =
-                        if left == 0 { State::ChunkEnd(message, 0) } else { State::Chunk(message, left) };
+                    self.state = if left == 0 { State::ChunkEnd(message, 0) } else { State::Chunk(message, left) };
                 }
                 State::ChunkEnd(mut message, seen) => {
                     let byte = bytes.first().copied().unwrap_or_default();
@@ -546,7 +541,10 @@ mod tests {
         let mut from = 0;
         let mut note = |message: &Message| {
             let line = message.head.split(|byte| *byte == b'\r').next().unwrap();
-            found.push((String::from_utf8_lossy(line).into_owned(), String::from_utf8_lossy(&message.body).into_owned()));
+            found.push((
+                String::from_utf8_lossy(line).into_owned(),
+                String::from_utf8_lossy(&message.body).into_owned(),
+            ));
         };
         let seen = Seen { time: Timestamp::ZERO, packet: 0, ordinal: 0 };
         for to in places {
@@ -568,7 +566,8 @@ mod tests {
         found
     }
 
-    const STREAM: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello\r\nPUT /c HTTP/1.1\r\n\
+    const STREAM: &[u8] =
+        b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello\r\nPUT /c HTTP/1.1\r\n\
         Transfer-Encoding: chunked\r\n\r\n4;x=1\r\nwiki\r\n5\r\npedia\r\n0\r\nTrailer: y\r\n\r\nGET /d HTTP/1.0\n\n";
 
     #[test]
