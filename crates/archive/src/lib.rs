@@ -27,5 +27,5 @@ pub use layout::{Archive, SegmentFile};
 pub use query::{Found, Origin, Progress, Query, QueryError, QueryResult, Tally};
 pub use recovery::{Recovered, rebuild_index};
 pub use retention::{Removed, Retention};
-pub use state::{EpochState, SourceState};
+pub use state::{Ahead, EpochState, SourceState};
 pub use writer::{AppendError, CommitError, Compression, Writer, WriterOptions};

@@ -4,9 +4,10 @@
 use crate::index::{BatchEntry, Index};
 use crate::layout::{Archive, SegmentFile};
 use crate::scan::Scan;
-use crate::state::SourceState;
+use crate::state::{EpochState, SourceState};
 use crate::{batches, segment};
 use packet::{Epoch, SourceName, Timestamp};
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -43,6 +44,8 @@ pub(crate) fn recover(archive: &Archive, source: &SourceName, report: &mut Vec<R
     let loaded = SourceState::load(archive.root(), source);
     let mut state = loaded.clone().unwrap_or_default();
     let mut entries: Vec<(Epoch, BatchEntry, Timestamp)> = Vec::new();
+    // Where a segment has its final name, everything its source had received until then was durable.
+    let mut durable: BTreeMap<Epoch, u64> = BTreeMap::new();
     for file in archive.segments(source)? {
         let index = if file.open {
             close_left_open(&file, report)?
@@ -57,12 +60,28 @@ pub(crate) fn recover(archive: &Archive, source: &SourceName, report: &mut Vec<R
         for entry in &index.batches {
             let Some(section) = index.sections.get(entry.section as usize) else { continue };
             entries.push((section.epoch, *entry, file.modified));
+            if !file.open {
+                let until = durable.entry(section.epoch).or_default();
+                *until = entry.last_seq.saturating_add(1).max(*until);
+            }
         }
     }
     entries.sort_by_key(|(epoch, entry, _)| (*epoch, entry.seq));
     for (epoch, entry, arrived) in &entries {
-        state.epoch_mut(*epoch).count(entry, *arrived);
+        if state.epoch(*epoch).is_none() {
+            state.begin(*epoch, entry.seq, *arrived);
+        }
+        let state = state.epoch_mut(*epoch);
+        let known = durable.get(epoch).is_some_and(|until| entry.seq < *until);
+        if entry.seq <= state.next_seq || known {
+            state.count(entry, *arrived);
+        } else {
+            // A source's link types have a segment each: of one the end was lost, of the other not. The probe still has
+            // what is missing and sends from there on again.
+            state.put_ahead(entry);
+        }
     }
+    state.epochs.values_mut().for_each(EpochState::absorb);
     if loaded.as_ref() != Some(&state) {
         state.save(archive.root(), source)?;
     }

@@ -11,6 +11,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+/// Epochs that are remembered per source.
+const EPOCHS_MAX: usize = 4096;
+
 /// The archive's account of one epoch, for everything before `next_seq`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochState {
@@ -34,6 +37,57 @@ pub struct EpochState {
     /// Whether the probe said that it is complete.
     #[serde(default)]
     pub complete: bool,
+    /// What a crash left in segments behind an entry that is missing: stored, not yet counted. It is counted when the log has
+    /// come again up to there, and not stored a second time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ahead: Vec<Ahead>,
+}
+
+/// A stored entry behind a hole in the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ahead {
+    /// Its (first) sequence number.
+    pub seq: u64,
+    /// Its last sequence number.
+    pub last_seq: u64,
+    /// Packets it holds, or that were lost.
+    pub packets: u64,
+    /// Their captured bytes.
+    pub captured_bytes: u64,
+    /// Earliest packet time, nanoseconds.
+    pub first_nanos: u64,
+    /// Latest packet time, nanoseconds.
+    pub last_nanos: u64,
+    /// As [`BatchEntry::gap`].
+    pub gap: u32,
+}
+
+impl Ahead {
+    fn of(entry: &BatchEntry) -> Self {
+        Self {
+            seq: entry.seq,
+            last_seq: entry.last_seq,
+            packets: entry.packets,
+            captured_bytes: entry.captured_bytes,
+            first_nanos: entry.time_min.nanos(),
+            last_nanos: entry.time_max.nanos(),
+            gap: entry.gap,
+        }
+    }
+
+    /// What the account needs of the entry; where it stands in its segment is not known any more.
+    pub(crate) fn entry(&self) -> BatchEntry {
+        BatchEntry {
+            seq: self.seq,
+            last_seq: self.last_seq,
+            packets: self.packets,
+            captured_bytes: self.captured_bytes,
+            time_min: Timestamp::from_nanos(self.first_nanos),
+            time_max: Timestamp::from_nanos(self.last_nanos),
+            gap: self.gap,
+            ..BatchEntry::default()
+        }
+    }
 }
 
 impl EpochState {
@@ -57,14 +111,34 @@ impl EpochState {
             self.archived_bytes = self.archived_bytes.saturating_add(entry.captured_bytes);
         }
         self.count_times(entry.time_min, entry.time_max, arrived);
-        self.next_seq = entry.last_seq.saturating_add(1);
+        self.advance(entry.last_seq);
+    }
+
+    /// Notes an entry behind a hole.
+    pub(crate) fn put_ahead(&mut self, entry: &BatchEntry) {
+        if !self.ahead.iter().any(|known| known.seq == entry.seq) {
+            self.ahead.push(Ahead::of(entry));
+        }
+    }
+
+    /// Counts what was behind a hole that is closed now. At a start only: while a probe sends, it is told of each in its turn.
+    pub(crate) fn absorb(&mut self) {
+        while let Some(next) = self.ahead.iter().find(|ahead| ahead.seq == self.next_seq).map(Ahead::entry) {
+            self.count(&next, Timestamp::from_nanos(self.arrived_nanos));
+        }
+    }
+
+    fn advance(&mut self, last_seq: u64) {
+        self.next_seq = last_seq.saturating_add(1);
+        let next_seq = self.next_seq;
+        self.ahead.retain(|ahead| ahead.seq >= next_seq);
     }
 
     /// Counts a batch that is not stored.
     pub(crate) fn count_not_stored(&mut self, header: &BatchHeader, arrived: Timestamp) {
         self.not_stored_packets += u64::from(header.packets);
         self.count_times(header.time_min, header.time_max, arrived);
-        self.next_seq = header.name.seq.saturating_add(1);
+        self.advance(header.name.seq);
     }
 
     fn count_times(&mut self, time_min: Timestamp, time_max: Timestamp, arrived: Timestamp) {
@@ -118,6 +192,18 @@ impl SourceState {
     /// The account of an epoch.
     pub fn epoch(&self, epoch: Epoch) -> Option<&EpochState> {
         self.epochs.get(&epoch.to_string())
+    }
+
+    /// Begins the account of an epoch with its first sequence number. Of very many epochs the oldest are forgotten.
+    pub(crate) fn begin(&mut self, epoch: Epoch, first_seq: u64, arrived: Timestamp) {
+        while self.epochs.len() >= EPOCHS_MAX {
+            let oldest =
+                self.epochs.iter().min_by_key(|(_, state)| state.arrived_nanos).map(|(epoch, _)| epoch.clone());
+            let Some(oldest) = oldest else { break };
+            self.epochs.remove(&oldest);
+        }
+        let state = EpochState { next_seq: first_seq, arrived_nanos: arrived.nanos(), ..EpochState::default() };
+        self.epochs.insert(epoch.to_string(), state);
     }
 
     pub(crate) fn epoch_mut(&mut self, epoch: Epoch) -> &mut EpochState {

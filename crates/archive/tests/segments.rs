@@ -192,6 +192,43 @@ fn no_file_is_overwritten_when_names_meet() {
 }
 
 #[test]
+fn the_index_is_a_small_part_of_the_segment() {
+    let root = scratch();
+    let mut writer = open(root.path());
+    let mut probe = Probe::new("gw1", 1, ethernet());
+    let mut noise = 1u64;
+    // Calls of 214 bytes a packet, 200 at a time, whose voice does not compress; every batch brings ten new ones.
+    for batch in 0..60u32 {
+        let frames: Vec<_> = (0..1_000u32)
+            .map(|n| {
+                let call = (n % 200 + batch * 10).to_be_bytes();
+                let mut voice = vec![0; 172];
+                for byte in &mut voice {
+                    noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    *byte = (noise >> 56) as u8;
+                }
+                let port = 20_000 + (n % 200 + batch * 10) as u16 * 2;
+                let frame = fixture::udp(([10, 1, call[2], call[3]], port), ([10, 2, call[2], call[3]], port), &voice);
+                (fixture::START + u64::from(batch * 1_000 + n) * 100_000, 0, 214, frame)
+            })
+            .collect();
+        probe.send(&mut writer, &frames).unwrap();
+    }
+    writer.close().unwrap();
+    let bytes =
+        |ending: &str| files(root.path(), ending).iter().map(|path| path.metadata().unwrap().len()).sum::<u64>();
+    assert!(bytes(".idx") * 50 <= bytes(".zst"), "{} of {} bytes", bytes(".idx"), bytes(".zst"));
+    // A host whose packets lie in one of a hundred batches costs at most two of a hundred bytes.
+    let filter = archive::Filter::new("host 10.1.0.3").unwrap();
+    let query = archive::Query { filter, ..archive::Query::default() };
+    let mut result = Archive::new(root.path()).query(query).unwrap();
+    while result.next().unwrap().is_some() {}
+    let progress = result.progress();
+    assert_eq!((progress.batches_read, progress.packets_found), (1, 5));
+    assert!((progress.bytes_read + progress.index_bytes) * 50 <= progress.archive_bytes + progress.bytes_read);
+}
+
+#[test]
 fn one_process_writes_an_archive() {
     let root = scratch();
     let _writer = open(root.path());
