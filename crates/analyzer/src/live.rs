@@ -29,6 +29,8 @@ const WAIT: Duration = Duration::from_millis(100);
 const POSITION_EVERY: Duration = Duration::from_secs(1);
 /// How often the collector is asked how far it is, in case the feed lost the newest batches.
 const RECONCILE_EVERY: Duration = Duration::from_secs(2);
+/// What the collector had this long ago and the feed has not brought is fetched.
+const STAYS_AWAY: Duration = Duration::from_secs(1);
 /// After this long without a packet a source's time moves on by the clock.
 const QUIET_AFTER: Duration = Duration::from_secs(2);
 /// How often it does.
@@ -119,6 +121,7 @@ pub fn follow<L: Log>(
         shared,
         pending: None,
         reachable: true,
+        announced: HashMap::new(),
         options: options.clone(),
         last_position: Instant::now(),
         last_moved: Instant::now(),
@@ -153,6 +156,8 @@ struct Live<L> {
     /// Positions that are stored as soon as the outputs have flushed this batch.
     pending: Option<(u64, Vec<Position>)>,
     reachable: bool,
+    /// Per epoch: how far the collector said it was, and when.
+    announced: HashMap<Key, (u64, Instant)>,
     options: Options,
     last_position: Instant,
     last_moved: Instant,
@@ -403,6 +408,9 @@ impl<L: Log> Live<L> {
             }
         };
         self.reachable = true;
+        let is_first = !self.shared.ready.load(Ordering::Relaxed);
+        self.announced
+            .retain(|(source, epoch), _| epochs.iter().any(|state| state.source == *source && state.epoch == *epoch));
         for state in epochs {
             let followed = self.follow.next_seq(&state.source, state.epoch);
             let next = match (followed, self.follow.begin_at(&state.source)) {
@@ -412,7 +420,14 @@ impl<L: Log> Live<L> {
             if followed.is_none() {
                 self.follow.resume(&state.source, state.epoch, next);
             }
-            // What is on the way in the feed is taken from there; only what stays away is fetched.
+            // What is on the way in the feed is taken from there, for it may be stored nowhere; only what stays away is fetched.
+            let key = (state.source.clone(), state.epoch);
+            let stayed_away = match self.announced.get(&key) {
+                Some((seq, since)) if since.elapsed() >= STAYS_AWAY => *seq,
+                Some(_) => 0,
+                None if is_first => state.next_seq,
+                None => 0,
+            };
             while self.follow.next_seq(&state.source, state.epoch).is_some_and(|next| next < state.next_seq) {
                 match self.log.receive(Duration::ZERO).map_err(LiveError::Log)? {
                     Received::Entry(entry) => self.offer(entry, stop)?,
@@ -420,14 +435,20 @@ impl<L: Log> Live<L> {
                     Received::Change => {}
                     Received::Nothing => {
                         let next = self.follow.next_seq(&state.source, state.epoch).unwrap_or(state.next_seq);
-                        if next < state.next_seq {
-                            self.fetch(&state.source, state.epoch, next..=state.next_seq - 1, stop)?;
+                        if next < stayed_away {
+                            self.fetch(&state.source, state.epoch, next..=stayed_away - 1, stop)?;
                         }
                         break;
                     }
                 }
                 if stop.load(Ordering::Relaxed) {
                     return Ok(());
+                }
+            }
+            match self.announced.get_mut(&key) {
+                Some((_, since)) if since.elapsed() < STAYS_AWAY => {}
+                _ => {
+                    self.announced.insert(key, (state.next_seq, Instant::now()));
                 }
             }
             let next = self.follow.next_seq(&state.source, state.epoch).unwrap_or(0);
