@@ -27,10 +27,10 @@ pub struct Removed {
 }
 
 impl Retention {
-    /// Removes what may not stay, the oldest first.
+    /// Removes what may not stay, the oldest first. A file that cannot be removed is logged and left.
     ///
     /// # Errors
-    /// When the archive cannot be read or a file not be removed.
+    /// When the archive cannot be read.
     pub fn apply(&self, archive: &Archive, now: Timestamp) -> io::Result<Vec<Removed>> {
         if *self == Self::default() {
             return Ok(Vec::new());
@@ -54,8 +54,15 @@ impl Retention {
             } else {
                 break;
             };
-            fs::remove_file(&segment.path)?;
+            if let Err(error) = fs::remove_file(&segment.path) {
+                tracing::warn!("retention: {} cannot be removed: {error}", segment.path.display());
+                continue;
+            }
             let _ = fs::remove_file(segment.index_path());
+            if let Some(day) = segment.path.parent() {
+                // Fails while other segments are in it.
+                let _ = fs::remove_dir(day);
+            }
             total = total.saturating_sub(segment.bytes);
             removed.push(Removed { segment, reason });
         }
@@ -67,4 +74,49 @@ impl Retention {
 fn free_bytes(archive: &Archive) -> io::Result<u64> {
     let status = rustix::fs::statvfs(archive.root())?;
     Ok(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_arrivals_go_first_and_open_segments_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let now = Timestamp::from_system(std::time::SystemTime::now());
+        for (n, name) in ["a/2020-01-01/a_3_0", "a/2020-01-01/a_1_0", "b/2020-01-02/b_2_0"].into_iter().enumerate() {
+            let path = root.path().join(format!("{name}.pcapng.zst"));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, [0; 100]).unwrap();
+            fs::write(
+                path.with_file_name(path.file_name().unwrap().to_str().unwrap().replace(".pcapng.zst", ".idx")),
+                "",
+            )
+            .unwrap();
+            let age = std::time::Duration::from_secs(1_000 - 100 * n as u64);
+            fs::File::options()
+                .write(true)
+                .open(&path)
+                .unwrap()
+                .set_modified(std::time::SystemTime::now() - age)
+                .unwrap();
+        }
+        fs::write(root.path().join("b/2020-01-02/b_1_0.pcapng.zst.part"), [0; 100]).unwrap();
+        let archive = Archive::new(root.path());
+        let names = |removed: Vec<Removed>| -> Vec<_> {
+            removed
+                .iter()
+                .map(|r| (r.segment.path.file_stem().unwrap().to_str().unwrap().to_owned(), r.reason))
+                .collect()
+        };
+        assert!(Retention::default().apply(&archive, now).unwrap().is_empty());
+        let age = Retention { age_seconds: 950, ..Retention::default() };
+        assert_eq!(names(age.apply(&archive, now).unwrap()), [("a_3_0.pcapng".to_owned(), "age")]);
+        let size = Retention { total_bytes: 250, ..Retention::default() };
+        assert_eq!(names(size.apply(&archive, now).unwrap()), [("a_1_0.pcapng".to_owned(), "size")]);
+        assert!(!root.path().join("a/2020-01-01").exists(), "the empty folder went too");
+        let free = Retention { free_bytes: u64::MAX, ..Retention::default() };
+        assert_eq!(names(free.apply(&archive, now).unwrap()), [("b_2_0.pcapng".to_owned(), "free space")]);
+        assert_eq!(archive.segments(&"b".parse().unwrap()).unwrap().len(), 1);
+    }
 }
