@@ -4,7 +4,7 @@
 use crate::index::{BatchEntry, BatchIndex, HEADER_BYTES, Index, Section, Summary, read_summary};
 use crate::layout::{Archive, SegmentFile, closed_path};
 use crate::scan::{self, Scan};
-use crate::segment::{JOURNAL_ENTRY, JOURNAL_MAGIC, JOURNAL_SECTION};
+use crate::segment::{self, JOURNAL_ENTRY, JOURNAL_MAGIC, JOURNAL_SECTION};
 use packet::cursor::Cursor;
 use packet::{Epoch, Interface, InterfaceSet, SourceName};
 use std::fs::{self, File};
@@ -60,7 +60,16 @@ impl Loaded {
     /// An entry, decompressed.
     pub(crate) fn raw(&self, entry: &BatchEntry) -> io::Result<Vec<u8>> {
         let frame = self.frame(entry)?;
-        if self.segment.compressed { scan::decompress(&frame).ok_or_else(|| broken(&self.segment)) } else { Ok(frame) }
+        if !self.segment.compressed {
+            return Ok(frame);
+        }
+        scan::decompress(&frame).and_then(|raw| scan::entry_in(raw, entry.seq)).ok_or_else(|| broken(&self.segment))
+    }
+
+    /// Whether the frame holds other entries too.
+    fn shares_its_frame(&self, entry: &BatchEntry) -> bool {
+        let before = self.index.batches.partition_point(|other| other.offset < entry.offset);
+        self.index.batches.iter().skip(before).take_while(|other| other.offset == entry.offset).nth(1).is_some()
     }
 
     /// The interfaces that a section describes.
@@ -267,7 +276,12 @@ impl StoredEntries {
             let Some(section) = loaded.index.sections.get(entry.section as usize) else { continue };
             let set = InterfaceSet { number: section.interface_set, interfaces: loaded.interfaces(section)? };
             let compressed = loaded.segment.compressed;
-            return Ok(Some(StoredEntry { entry, set, compressed, frame: loaded.frame(&entry)? }));
+            let frame = if compressed && loaded.shares_its_frame(&entry) {
+                segment::compress(&loaded.raw(&entry)?)?
+            } else {
+                loaded.frame(&entry)?
+            };
+            return Ok(Some(StoredEntry { entry, set, compressed, frame }));
         }
     }
 }

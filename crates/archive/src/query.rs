@@ -417,7 +417,7 @@ impl QueryResult {
             };
             let next = self.active_order.peek().map(key);
             match self.pending_order.peek().map(key) {
-                Some(first) if next.is_none_or(|next| first <= next) => {
+                Some(first) if next.is_none_or(|next| first < next) => {
                     let Some(Reverse((_, _, _, place))) = self.pending_order.pop() else { return Ok(()) };
                     if let Some(pending) = self.pending.get_mut(place).and_then(Option::take) {
                         self.free.push(place);

@@ -23,9 +23,37 @@ pub(crate) struct ScannedFrame {
     pub(crate) raw: Vec<u8>,
 }
 
+/// What a segment can be read from: a file, or its bytes.
+pub(crate) trait Stored {
+    fn length(&self) -> io::Result<u64>;
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+impl Stored for File {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(buffer, offset)
+    }
+}
+
+impl Stored for [u8] {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let bytes = usize::try_from(offset).ok().and_then(|at| self.get(at..)?.get(..buffer.len()));
+        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
 /// Walks the frames of a segment from an offset.
-pub(crate) struct Frames<'f> {
-    file: &'f File,
+pub(crate) struct Frames<'f, S: Stored + ?Sized> {
+    file: &'f S,
     compressed: bool,
     offset: u64,
     end: u64,
@@ -33,9 +61,9 @@ pub(crate) struct Frames<'f> {
     buffer_at: u64,
 }
 
-impl<'f> Frames<'f> {
-    pub(crate) fn new(file: &'f File, compressed: bool, offset: u64) -> io::Result<Self> {
-        let end = file.metadata()?.len();
+impl<'f, S: Stored + ?Sized> Frames<'f, S> {
+    pub(crate) fn new(file: &'f S, compressed: bool, offset: u64) -> io::Result<Self> {
+        let end = file.length()?;
         Ok(Self { file, compressed, offset, end, buffer: Vec::new(), buffer_at: offset })
     }
 
@@ -52,7 +80,7 @@ impl<'f> Frames<'f> {
         if available < wanted.min(rest) {
             let length = wanted.max(1 << 20).min(rest);
             let mut buffer = vec![0; length];
-            self.file.read_exact_at(&mut buffer, self.offset)?;
+            self.file.read_at(&mut buffer, self.offset)?;
             self.buffer = buffer;
             self.buffer_at = self.offset;
             return Ok(&self.buffer);
@@ -66,8 +94,14 @@ impl<'f> Frames<'f> {
         if offset >= self.end {
             return Ok(None);
         }
-        let found = if self.compressed { self.next_compressed()? } else { self.next_plain()? };
-        let Some((length, raw)) = found else { return Ok(None) };
+        let found = if self.compressed { self.next_compressed() } else { self.next_plain() };
+        let (length, raw) = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(None),
+            // The writer has cut off what the disk refused, or recovery what was broken.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error),
+        };
         self.offset += length as u64;
         Ok(Some(ScannedFrame { offset, length: length as u32, raw }))
     }
@@ -135,6 +169,36 @@ thread_local! {
     static CONTEXT: RefCell<zstd::zstd_safe::DCtx<'static>> = RefCell::new(zstd::zstd_safe::DCtx::create());
 }
 
+/// The entries of a decompressed frame: one, or several that were compacted.
+pub(crate) fn entries_of(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = raw;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let opens = |kind| matches!(kind, BATCH_BLOCK | GAP_BLOCK);
+        let next = Blocks::new(rest).map_while(Result::ok).skip(1).find(|block| opens(block.block_type));
+        let (entry, behind) = rest.split_at_checked(next.map_or(rest.len(), |block| block.offset))?;
+        rest = behind;
+        Some(entry)
+    })
+}
+
+/// The one with this sequence number among the entries of a decompressed frame.
+pub(crate) fn entry_in(raw: Vec<u8>, seq: u64) -> Option<Vec<u8>> {
+    let is_it = |entry: &&[u8]| match Entry::parse(entry) {
+        Ok(Entry::Batch(batch)) => batch.header.name.seq == seq,
+        Ok(Entry::Gap(gap)) => gap.name.seq == seq,
+        Err(_) => false,
+    };
+    let length = entries_of(&raw).find(is_it)?.len();
+    if length == raw.len() {
+        return Some(raw);
+    }
+    let found = entries_of(&raw).find(is_it)?.to_vec();
+    Some(found)
+}
+
 /// The interfaces that a section's blocks describe.
 pub(crate) fn interfaces_of(raw: &[u8]) -> Vec<Interface> {
     Blocks::new(raw)
@@ -163,7 +227,7 @@ pub(crate) struct Scan {
 
 impl Scan {
     /// Walks on from `end` until the end of the file or what is no sound frame.
-    pub(crate) fn run(&mut self, file: &File, compressed: bool) -> io::Result<()> {
+    pub(crate) fn run<S: Stored + ?Sized>(&mut self, file: &S, compressed: bool) -> io::Result<()> {
         let mut frames = Frames::new(file, compressed, self.end)?;
         let mut occurs = BatchIndex::default();
         self.sound = self.end;
@@ -195,7 +259,9 @@ impl Scan {
                 self.statistics.clear();
             }
             BATCH_BLOCK | GAP_BLOCK => {
-                if self.add_entry(frame, occurs).is_none() {
+                let (sections, batches) = (self.index.sections.len(), self.index.batches.len());
+                if !entries_of(&frame.raw).all(|raw| self.add_entry(frame, raw, occurs).is_some()) {
+                    self.index.truncate(sections, batches);
                     return false;
                 }
             }
@@ -207,11 +273,11 @@ impl Scan {
         true
     }
 
-    fn add_entry(&mut self, frame: &ScannedFrame, occurs: &mut BatchIndex) -> Option<()> {
+    fn add_entry(&mut self, frame: &ScannedFrame, raw: &[u8], occurs: &mut BatchIndex) -> Option<()> {
         let number = self.index.sections.len().checked_sub(1)?;
         let (set, section) = (self.sets.get_mut(number)?, self.index.sections.get_mut(number)?);
         let (offset, length, raw_length) = (frame.offset, frame.length, frame.raw.len() as u32);
-        match Entry::parse(&frame.raw).ok()? {
+        match Entry::parse(raw).ok()? {
             Entry::Batch(batch) => {
                 occurs.check(&batch, set).ok()?;
                 section.epoch = batch.header.name.epoch;
@@ -229,5 +295,78 @@ impl Scan {
             }
         }
         Some(())
+    }
+}
+
+impl Index {
+    /// Makes the index of a segment from its bytes alone; what is broken ends it.
+    pub fn of_segment(bytes: &[u8], compressed: bool) -> Self {
+        let mut scan = Scan::default();
+        // Reading from memory does not fail.
+        let _ = scan.run(bytes, compressed);
+        scan.index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use packet::{BatchBuilder, Epoch, LinkType, Packet, Timestamp};
+    use proptest::prelude::*;
+
+    fn blocks() -> (Vec<u8>, Vec<u8>) {
+        let mut section = Vec::new();
+        pcapng::write_section_header(&mut section, "test");
+        let interface =
+            Interface { name: "eth0".into(), link_type: LinkType::ETHERNET, snaplen: 0, filter: String::new() };
+        pcapng::write_interface(&mut section, &interface);
+        let mut entries = Vec::new();
+        for seq in 0..3 {
+            let mut builder = BatchBuilder::new("a".parse().unwrap(), Epoch([1; 16]), 0);
+            let time = Timestamp::from_nanos(5 + seq);
+            builder.push(&Packet { time, interface: 0, original_length: 20, data: &[seq as u8; 20] });
+            entries.extend(builder.seal(seq, seq, Vec::new()).1);
+        }
+        (section, entries)
+    }
+
+    #[test]
+    fn a_frame_may_hold_several_entries() {
+        let (section, entries) = blocks();
+        let mut segment = crate::segment::compress(&section).unwrap();
+        segment.extend(crate::segment::compress(&entries).unwrap());
+        let index = Index::of_segment(&segment, true);
+        assert_eq!(index.batches.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(index.batches.windows(2).all(|pair| pair[0].offset == pair[1].offset));
+        let second = entry_in(entries.clone(), 1).unwrap();
+        assert!(matches!(Entry::parse(&second), Ok(Entry::Batch(batch)) if batch.header.name.seq == 1));
+        assert_eq!(entry_in(entries.clone(), 9), None);
+        let mut bytes = Vec::new();
+        index.write(&mut bytes);
+        assert_eq!(Index::parse(&bytes), Ok(index));
+        let mut plain = section;
+        plain.extend(entries);
+        assert_eq!(Index::of_segment(&plain, false).batches.len(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic(
+            mut noise in proptest::collection::vec(any::<u8>(), 0..200),
+            at in any::<proptest::sample::Index>(),
+            compressed: bool,
+            frame: bool,
+        ) {
+            let (mut section, entries) = blocks();
+            section.extend(entries);
+            if frame {
+                let at = at.index(section.len());
+                section.splice(at..at, noise.drain(..));
+            }
+            let mut segment = if compressed { crate::segment::compress(&section).unwrap() } else { section };
+            let at = at.index(segment.len());
+            segment.splice(at.., noise);
+            Index::of_segment(&segment, compressed);
+        }
     }
 }
