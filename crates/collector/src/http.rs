@@ -41,6 +41,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/batches", get(batches))
         .route("/api/v1/packets", get(packets))
+        .route("/api/v1/live", get(live))
         .route("/api/v1/estimate", get(estimate))
         .route("/api/v1/rotate", post(rotate))
         .route("/metrics", get(metrics))
@@ -251,9 +252,11 @@ async fn packets(State(api): State<Api>, Parameters(wanted): Parameters<PacketsW
         Err(response) => return *response,
     };
     let format = match wanted.format.as_str() {
-        "" | "pcapng" => DumpFormat::Pcapng,
-        "pcap" => DumpFormat::Pcap,
-        other => return bad(format!("there is no format {other:?}"), "write pcapng or pcap"),
+        "" => DumpFormat::Pcapng,
+        other => match other.parse() {
+            Ok(format) => format,
+            Err(error) => return bad(error, ""),
+        },
     };
     tracing::info!(query = wanted.query, source = wanted.source, "packets are grabbed");
     let archive = api.shared.archive.clone();
@@ -272,6 +275,24 @@ async fn packets(State(api): State<Api>, Parameters(wanted): Parameters<PacketsW
         headers.insert(header::CONTENT_DISPOSITION, value);
     }
     (headers, Pieces(receiver).body()).into_response()
+}
+
+async fn live(State(api): State<Api>, Parameters(wanted): Parameters<PacketsWanted>) -> Response {
+    let query = match wanted.query() {
+        Ok(query) => query,
+        Err(response) => return *response,
+    };
+    if !matches!(wanted.format.as_str(), "" | "pcapng") {
+        return bad("live packets come as pcapng only", "leave format out");
+    }
+    if query.since.is_some() || query.until.is_some() {
+        return bad("live packets have no range of time", "ask /api/v1/packets for what is past");
+    }
+    tracing::info!(query = wanted.query, source = wanted.source, "packets are watched live");
+    let (sender, receiver) = mpsc::channel(PIECES);
+    let batches = api.shared.live.subscribe();
+    tokio::spawn(crate::live::stream(batches, query, sender, api.shared.clone()));
+    ([(header::CONTENT_TYPE, DumpFormat::Pcapng.media_type())], Pieces(receiver).body()).into_response()
 }
 
 fn grab(
@@ -379,6 +400,25 @@ async fn metrics(State(api): State<Api>) -> Response {
         api.shared.archive_error().is_some().into(),
     );
     one("tapline_feed_published_total", "counter", "Entries published on the v2 feed.", load(&counters.published));
+    one("tapline_feed_events_total", "counter", "Events published.", load(&counters.published_events));
+    one(
+        "tapline_feed_v1_subscriptions",
+        "gauge",
+        "Distinct subscriptions of the v1 feed.",
+        load(&counters.v1_subscribers),
+    );
+    one(
+        "tapline_live_missed_batches_total",
+        "counter",
+        "Batches that watchers of live packets were too slow for.",
+        load(&counters.live_missed),
+    );
+    one(
+        "tapline_archive_not_stored_packets_total",
+        "counter",
+        "Packets kept from being stored by policy, also in earlier runs.",
+        load(&counters.not_stored_packets),
+    );
     one("tapline_feed_subscriptions", "gauge", "Distinct subscriptions of the v2 feed.", load(&counters.subscribers));
     let rows = api.shared.ledger().rows();
     let mut dropped = std::collections::BTreeMap::<(String, String, String), u64>::new();
@@ -394,6 +434,8 @@ async fn metrics(State(api): State<Api>) -> Response {
         open += u64::from(row.counted_nanos > 0 && !row.closes);
     }
     one("tapline_balance_not_closing", "gauge", "Epochs whose balance does not close.", open);
+    one("tapline_archive_free_bytes", "gauge", "Bytes free on the archive's disk.", load(&counters.free_bytes));
+    sources_text(&mut text, &api.shared);
     let _ = write!(
         text,
         "# HELP tapline_collector_bad_peers_total Connections closed for what the peer sent, by reason.\n# TYPE tapline_collector_bad_peers_total counter\n"
@@ -412,4 +454,36 @@ async fn metrics(State(api): State<Api>) -> Response {
         );
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+/// What is said of each source.
+fn sources_text(text: &mut String, shared: &Shared) {
+    let rows: Vec<_> = shared.seen().values().map(|seen| seen.row.clone()).collect();
+    let nanos = crate::shared::now().nanos();
+    type Value = fn(&api::SourceRow) -> u64;
+    let seconds_since = |then: u64, now: u64| now.saturating_sub(then) / 1_000_000_000;
+    let columns: [(&str, &str, &str, Value); 5] = [
+        ("tapline_source_connected", "gauge", "1 while the source is connected.", |row| row.connected.into()),
+        ("tapline_source_received_packets_total", "counter", "Packets received of the source.", |row| {
+            row.received_packets
+        }),
+        ("tapline_source_received_bytes", "counter", "Captured bytes received of the source.", |row| {
+            row.received_bytes
+        }),
+        ("tapline_source_spool_bytes", "gauge", "Bytes that wait in the probe's spool.", |row| row.spool_bytes),
+        ("tapline_source_newest_packet_seconds", "gauge", "Unix time of the newest packet received.", |row| {
+            row.newest_packet_nanos / 1_000_000_000
+        }),
+    ];
+    for (name, kind, help, value) in columns {
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        for row in &rows {
+            let _ = writeln!(text, "{name}{{source=\"{}\"}} {}", row.name, value(row));
+        }
+    }
+    let name = "tapline_source_quiet_seconds";
+    let _ = write!(text, "# HELP {name} Time since a batch last came.\n# TYPE {name} gauge\n");
+    for row in rows.iter().filter(|row| row.last_batch_nanos > 0) {
+        let _ = writeln!(text, "{name}{{source=\"{}\"}} {}", row.name, seconds_since(row.last_batch_nanos, nanos));
+    }
 }

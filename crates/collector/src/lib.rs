@@ -6,6 +6,7 @@ mod check;
 mod http;
 mod ledger;
 mod listen;
+mod live;
 mod osmo;
 mod pipeline;
 mod policy;

@@ -121,16 +121,7 @@ pub(crate) async fn serve<S: AsyncRead + Unpin>(stream: S, peer: SocketAddr, nam
     }
     add(&shared.counters.connected, 1);
     let (_, known, durable) = shared.resume(&source, epoch, 0);
-    shared.ledger().connected(&source, epoch, true, moment.clock.nanos());
-    {
-        let mut seen = shared.seen();
-        let row = &mut seen.entry(source.clone()).or_default().row;
-        row.name = source.to_string();
-        row.connected = true;
-        row.peer = peer.to_string();
-        row.protocol = "osmo-pcap".to_owned();
-        row.epoch = epoch.to_string();
-    }
+    shared.note_connected(&source, epoch, &peer.to_string(), "osmo-pcap");
     tracing::info!(%source, %epoch, %peer, "osmo-pcap client connected");
     let mut session = Session {
         stream,

@@ -2,6 +2,7 @@
 //! between them is bounded, and a full one stops receiving, not publishing to those who are quick.
 
 use crate::check::Checked;
+use crate::live;
 use crate::policy::{Left, Part, Policy};
 use crate::shared::{Shared, add, now};
 use api::EntryMeta;
@@ -25,6 +26,8 @@ pub(crate) const WRITE_QUEUE: usize = 32;
 const COMMIT_LEAST: Duration = Duration::from_millis(20);
 /// How long a failing disk is left alone before the next attempt.
 const DISK_RETRY: Duration = Duration::from_millis(250);
+/// Below so much free space a disk is nearly full.
+const NEARLY_FULL_PERCENT: u64 = 5;
 /// How often retention is applied.
 const RETENTION_EVERY: Duration = Duration::from_secs(10);
 
@@ -36,7 +39,7 @@ pub(crate) struct Job {
     pub(crate) checked: Checked,
     pub(crate) set: Arc<InterfaceSet>,
     pub(crate) frame: Vec<u8>,
-    pub(crate) raw: Vec<u8>,
+    pub(crate) raw: Arc<Vec<u8>>,
     /// The records as an osmo-pcap client sent them.
     v1: Option<RawV1>,
     /// What of it is stored.
@@ -59,7 +62,7 @@ impl Job {
             (Checked::Batch { .. }, Some(policy)) => policy.apply(&raw, &set),
             _ => Left::Whole,
         };
-        Self { source, epoch, checked, set, frame, raw, v1, left }
+        Self { source, epoch, checked, set, frame, raw: Arc::new(raw), v1, left }
     }
 }
 
@@ -104,8 +107,15 @@ pub(crate) type Event = (&'static str, String, serde_json::Value);
 #[derive(Debug)]
 pub(crate) enum Publish {
     Entry(Box<Job>),
-    Event { name: &'static str, source: String, body: serde_json::Value },
-    Complete { source: SourceName, epoch: Epoch },
+    Event {
+        name: &'static str,
+        source: String,
+        body: serde_json::Value,
+    },
+    Complete {
+        source: SourceName,
+        epoch: Epoch,
+    },
     /// Close segments, then publish an event.
     Rotate(Option<SourceName>, Option<Event>),
     Tick,
@@ -131,6 +141,7 @@ pub(crate) fn publish(
         let passed_on = match job {
             Publish::Entry(job) => {
                 publish_entry(&mut publisher, &job, shared);
+                live::show(&shared.live, &job);
                 writer.send(Write::Entry(job))
             }
             Publish::Event { name, source, body } => {
@@ -145,7 +156,9 @@ pub(crate) fn publish(
             }
         };
         shared.counters.subscribers.store(publisher.subscriptions() as u64, Ordering::Relaxed);
+        shared.counters.v1_subscribers.store(publisher.v1_subscriptions() as u64, Ordering::Relaxed);
         shared.counters.published.store(publisher.published, Ordering::Relaxed);
+        shared.counters.published_events.store(events.seq, Ordering::Relaxed);
         if passed_on.is_err() {
             return;
         }
@@ -236,6 +249,8 @@ pub(crate) struct Writing {
     pub(crate) begun: HashMap<(SourceName, Epoch), u64>,
     /// Where epochs go on whose last entries were lost to the disk; others of them are not for the archive.
     pub(crate) awaited: HashMap<(SourceName, Epoch), u64>,
+    /// Whether that was said of the disk.
+    pub(crate) nearly_full: bool,
 }
 
 impl Writing {
@@ -243,6 +258,7 @@ impl Writing {
     pub(crate) fn run(mut self, jobs: &Receiver<Write>) {
         let mut committed = Instant::now();
         let mut retained = Instant::now();
+        self.look_at_disk();
         loop {
             let wait = if self.writer.is_dirty() { COMMIT_LEAST } else { Duration::from_millis(500) };
             let quiet = match jobs.recv_timeout(wait) {
@@ -307,9 +323,7 @@ impl Writing {
             }
             let arrived = now();
             let appended = match &job.checked {
-                Checked::Batch { header, occurs } => {
-                    self.store(job, header, occurs, arrived)
-                }
+                Checked::Batch { header, occurs } => self.store(job, header, occurs, arrived),
                 Checked::Gap(gap) => self.writer.append_gap(gap, &job.set, &job.frame, &job.raw, arrived),
             };
             match appended {
@@ -393,6 +407,9 @@ impl Writing {
             .fold((0, 0), |(packets, bytes), state| (packets + state.archived_packets, bytes + state.archived_bytes));
         self.shared.counters.archived_packets.store(packets, Ordering::Relaxed);
         self.shared.counters.archived_bytes.store(bytes, Ordering::Relaxed);
+        let not_stored = self.writer.states().flat_map(|(_, state)| state.epochs.values());
+        let not_stored = not_stored.map(|state| state.not_stored_packets).sum();
+        self.shared.counters.not_stored_packets.store(not_stored, Ordering::Relaxed);
     }
 
     /// Says loudly when the disk fails, and when it works again.
@@ -453,6 +470,22 @@ impl Writing {
         }
         self.segments();
         self.save_balance();
+        self.look_at_disk();
+    }
+
+    /// Says once when the disk is nearly full.
+    fn look_at_disk(&mut self) {
+        let Ok(disk) = rustix::fs::statvfs(self.shared.archive.root()) else { return };
+        let (free, total) = (disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize));
+        self.shared.counters.free_bytes.store(free, Ordering::Relaxed);
+        let full = free < total / 100 * NEARLY_FULL_PERCENT;
+        if full && !self.nearly_full {
+            tracing::warn!(
+                "the archive's disk is nearly full: {free} bytes free; free space, or set collector.retention"
+            );
+            self.event("disk_nearly_full", "", json!({ "free_bytes": free, "total_bytes": total }));
+        }
+        self.nearly_full = full;
     }
 
     fn save_balance(&self) {

@@ -118,6 +118,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
         balance: settings.state().join("balance.json"),
         begun: HashMap::new(),
         awaited: HashMap::new(),
+        nearly_full: false,
     };
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
     let write_thread = thread("writer").spawn(move || writing.run(&write_receiver)).map_err(RunError::Thread)?;
@@ -165,7 +166,6 @@ fn open_archive(settings: &Settings) -> Result<(Arc<Shared>, Writer), RunError> 
         },
         segment_bytes: settings.segment_size,
         rotate_seconds: settings.segment_time.as_secs(),
-        ..WriterOptions::default()
     };
     let (writer, recovered) =
         Writer::open(&root, options).map_err(|error| RunError::Archive { path: root.clone(), error })?;
@@ -222,6 +222,12 @@ async fn serve(
     while !stop.load(Ordering::Relaxed) {
         tick.tick().await;
         let _ = jobs.try_send(Publish::Tick);
+        for (source, silent) in shared.silence(settings.silence) {
+            let name = if silent { "source_silent" } else { "source_back" };
+            tracing::info!(%source, "{}", if silent { "connected, but no packets come" } else { "packets come again" });
+            let body = serde_json::json!({ "after_seconds": settings.silence.as_secs() });
+            let _ = jobs.try_send(Publish::Event { name, source: source.to_string(), body });
+        }
     }
     stop_sender.send_replace(true);
     drop(jobs);

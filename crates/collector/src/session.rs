@@ -85,6 +85,8 @@ struct Admitted {
     lost: u64,
     replaced: watch::Receiver<bool>,
     sets: HashMap<u32, Arc<InterfaceSet>>,
+    /// What kernel and interfaces had dropped when the probe last said.
+    dropped: Option<[u64; 2]>,
 }
 
 /// Serves one connection to its end.
@@ -216,7 +218,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         }
         let heard = Arc::new(AtomicU64::new(now.monotonic));
         let (sender, replaced) = watch::channel(false);
-        let connection = Connection { number: self.number, epoch: hello.epoch, heard: heard.clone(), osmo: false, replaced: sender };
+        let connection =
+            Connection { number: self.number, epoch: hello.epoch, heard: heard.clone(), osmo: false, replaced: sender };
         if let Some(older) = connections.insert(hello.source.clone(), connection) {
             older.replaced.send_replace(true);
         }
@@ -224,21 +227,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         drop(connections);
         self.session.welcome(received, known.next_seq, self.surroundings.credit, now);
         let sets = hello.sets.iter().map(|set| (set.number, Arc::new(set.clone()))).collect();
-        shared.ledger().connected(&hello.source, hello.epoch, true, now.clock.nanos());
-        {
-            let mut seen = shared.seen();
-            let row = &mut seen.entry(hello.source.clone()).or_default().row;
-            row.name = hello.source.to_string();
-            row.connected = true;
-            row.peer = self.peer.clone();
-            row.protocol = "tapline".to_owned();
-            row.epoch = hello.epoch.to_string();
-            row.interfaces = names(&hello.sets);
+        shared.note_connected(&hello.source, hello.epoch, &self.peer, "tapline");
+        if let Some(seen) = shared.seen().get_mut(&hello.source) {
+            seen.row.interfaces = names(&hello.sets);
         }
         tracing::info!(source = %hello.source, epoch = %hello.epoch, peer = %self.peer, next_seq = received, "probe connected");
         self.event("connect", &hello.source, json!({ "epoch": hello.epoch.to_string(), "peer": self.peer }));
         let Hello { source, epoch, .. } = hello;
-        self.admitted = Some(Admitted { source, epoch, number: self.number, heard, durable, lost: known.lost, replaced, sets });
+        self.admitted = Some(Admitted {
+            source,
+            epoch,
+            number: self.number,
+            heard,
+            durable,
+            lost: known.lost,
+            replaced,
+            sets,
+            dropped: None,
+        });
         Ok(())
     }
 
@@ -327,7 +333,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     }
 
     fn statistics(&mut self, statistics: &uplink::Statistics) {
+        let Some(admitted) = &mut self.admitted else { return };
+        let counts = [statistics.dropped_by_kernel, statistics.dropped_by_interface];
+        let before = admitted.dropped.replace(counts);
         let Some(admitted) = &self.admitted else { return };
+        for ((place, now), before) in ["kernel", "interface"].into_iter().zip(counts).zip(before.unwrap_or_default()) {
+            if now > before {
+                let body = json!({ "place": place, "reason": "buffer_full", "packets": now - before });
+                self.event("packets_dropped", &admitted.source, body);
+            }
+        }
         let shared = &self.surroundings.shared;
         let now = crate::shared::now().nanos();
         shared.ledger().stated(&admitted.source, admitted.epoch, statistics, now);

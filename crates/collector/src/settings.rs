@@ -40,6 +40,9 @@ pub struct Settings {
     /// The longest that received batches wait to be made durable together.
     #[serde(with = "settings::duration")]
     pub commit: Duration,
+    /// How long a connected source may bring no packets before an event says so.
+    #[serde(with = "settings::duration")]
+    pub silence: Duration,
     /// What is removed from the archive.
     pub retention: Retention,
     /// What of a source's packets is stored, by source; `*` is for those that are not named.
@@ -122,6 +125,7 @@ impl Default for Settings {
             segment_size: 256 << 20,
             segment_time: Duration::from_secs(3600),
             commit: Duration::from_millis(200),
+            silence: Duration::from_secs(60),
             retention: Retention::default(),
             sources: BTreeMap::new(),
             osmo_pcap: OsmoPcap::default(),

@@ -1,6 +1,7 @@
 //! What sessions, pipeline and API share: who is connected, what was received, the balance, counters.
 
 use crate::ledger::Ledger;
+use crate::live::{self, LiveBatch};
 use api::SourceRow;
 use archive::Archive;
 use packet::batch::BatchHeader;
@@ -8,8 +9,8 @@ use packet::{Epoch, SourceName, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
-use tokio::sync::watch;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{broadcast, watch};
 use uplink::Moment;
 
 /// How far one epoch is.
@@ -46,6 +47,10 @@ pub(crate) struct Connection {
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) row: SourceRow,
+    /// When packets last came, or its connection.
+    heard: Option<Instant>,
+    /// Whether it was reported silent.
+    silent: bool,
 }
 
 /// Counters of this run; each is counted where it happens.
@@ -65,6 +70,11 @@ pub(crate) struct Counters {
     pub(crate) published: AtomicU64,
     pub(crate) subscribers: AtomicU64,
     pub(crate) removed_segments: AtomicU64,
+    pub(crate) published_events: AtomicU64,
+    pub(crate) v1_subscribers: AtomicU64,
+    pub(crate) live_missed: AtomicU64,
+    pub(crate) free_bytes: AtomicU64,
+    pub(crate) not_stored_packets: AtomicU64,
 }
 
 /// Adds to a counter.
@@ -86,6 +96,8 @@ pub(crate) struct Shared {
     /// The collector is going down: a failing disk is not waited for any more.
     pub(crate) stopping: AtomicBool,
     pub(crate) counters: Counters,
+    /// Who watches live.
+    pub(crate) live: broadcast::Sender<LiveBatch>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -111,6 +123,7 @@ impl Shared {
             archive_error: Mutex::default(),
             stopping: AtomicBool::new(false),
             counters: Counters::default(),
+            live: broadcast::Sender::new(live::QUEUE),
         }
     }
 
@@ -137,8 +150,7 @@ impl Shared {
 
     /// Notes what the archive holds of an epoch at start.
     pub(crate) fn begin_track(&self, source: &SourceName, epoch: Epoch, next_seq: u64) {
-        lock(&self.tracks)
-            .insert(
+        lock(&self.tracks).insert(
             (source.clone(), epoch),
             Track { received_seq: next_seq, durable: watch::Sender::new(Durable { next_seq, lost: 0 }) },
         );
@@ -199,11 +211,39 @@ impl Shared {
         add(&self.counters.received_packets, header.packets.into());
         add(&self.counters.received_bytes, header.captured_bytes);
         if let Some(seen) = self.seen().get_mut(source) {
+            seen.heard = Some(Instant::now());
             seen.row.received_packets += u64::from(header.packets);
             seen.row.received_bytes += header.captured_bytes;
             seen.row.last_batch_nanos = now().nanos();
             seen.row.newest_packet_nanos = seen.row.newest_packet_nanos.max(header.time_max.nanos());
         }
+    }
+
+    /// Notes in the list of sources that one is connected.
+    pub(crate) fn note_connected(&self, source: &SourceName, epoch: Epoch, peer: &str, protocol: &str) {
+        self.ledger().connected(source, epoch, true, now().nanos());
+        let mut seen = self.seen();
+        let seen = seen.entry(source.clone()).or_default();
+        seen.heard = Some(Instant::now());
+        seen.row.name = source.to_string();
+        seen.row.connected = true;
+        seen.row.peer = peer.to_owned();
+        seen.row.protocol = protocol.to_owned();
+        seen.row.epoch = epoch.to_string();
+    }
+
+    /// Connected sources that have fallen silent (true) or come back (false) since this was last asked.
+    pub(crate) fn silence(&self, after: Duration) -> Vec<(SourceName, bool)> {
+        let mut changed = Vec::new();
+        for (source, seen) in self.seen().iter_mut() {
+            let silent = seen.row.connected && seen.heard.is_some_and(|heard| heard.elapsed() >= after);
+            // One that left did not come back.
+            if silent != seen.silent && (silent || seen.row.connected) {
+                changed.push((source.clone(), silent));
+            }
+            seen.silent = silent;
+        }
+        changed
     }
 
     /// Counts a connection that was closed for what its peer sent.

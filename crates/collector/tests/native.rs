@@ -195,7 +195,8 @@ fn one_name_is_one_probe() {
 
 #[test]
 fn what_the_policy_keeps_from_the_disk_is_published_and_accounted_for() {
-    let policy = collector::SourcePolicy { store: collector::Store::Nothing, filter: "udp portrange 10000-20000".into() };
+    let policy =
+        collector::SourcePolicy { store: collector::Store::Nothing, filter: "udp portrange 10000-20000".into() };
     let headers = collector::SourcePolicy { store: collector::Store::Headers, filter: String::new() };
     let mut collector = Collector::start(|settings| {
         settings.sources = BTreeMap::from([("gw".to_owned(), policy), ("edge".to_owned(), headers)]);
@@ -256,12 +257,144 @@ fn what_the_policy_keeps_from_the_disk_is_published_and_accounted_for() {
 }
 
 #[test]
+fn live_packets_are_those_of_now_filtered() {
+    let collector = Collector::start(|_| {});
+    let mut probe = Probe::connect(collector.uplink_path(), "gw", EPOCH, 0);
+    probe.send(batch("gw", EPOCH, 0, 0, &numbered(0, 3)));
+    probe.until_acknowledged(1);
+    let mut watcher = UnixStream::connect(collector.api_path()).unwrap();
+    watcher.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    watcher.write_all(b"GET /api/v1/live?query=udp%20port%205060 HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let mut read = |answer: &mut Vec<u8>| {
+        let mut buffer = [0; 65_536];
+        if let Ok(length) = watcher.read(&mut buffer) {
+            answer.extend_from_slice(&buffer[..length]);
+        }
+    };
+    let head_end = |answer: &[u8]| answer.windows(4).position(|four| four == b"\r\n\r\n");
+    wait("the section header", || {
+        read(&mut answer);
+        let at = head_end(&answer)? + 4;
+        answer[at..].starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]).then_some(())
+    });
+    let invite = udp(5060, b"INVITE");
+    probe.send(batch("gw", EPOCH, 1, 3, &[udp(4000, b"other"), invite.clone()]));
+    probe.until_acknowledged(2);
+    wait("the packet", || {
+        read(&mut answer);
+        let stream = &answer[head_end(&answer)? + 4..];
+        let mut reader = packet::CaptureReader::new(stream).ok()?;
+        let first = reader.next().ok()??.data.to_vec();
+        assert_eq!(first, invite);
+        assert!(matches!(reader.next(), Ok(None)), "nothing else");
+        Some(())
+    });
+}
+
+#[test]
+fn a_source_that_brings_nothing_is_said_to_be_silent_and_to_be_back() {
+    let collector = Collector::start(|settings| settings.silence = Duration::from_millis(400));
+    let subscriber = collector.subscriber(&["event.v2.source_"]);
+    let mut probe = Probe::connect(collector.uplink_path(), "gw", EPOCH, 0);
+    let name = |message: &Message| match message {
+        Message::Event { name, source, .. } if source == "gw" => name.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(messages(&subscriber, |seen| !seen.is_empty()).iter().map(name).collect::<Vec<_>>(), ["source_silent"]);
+    probe.send(batch("gw", EPOCH, 0, 0, &numbered(0, 3)));
+    probe.until_acknowledged(1);
+    assert_eq!(messages(&subscriber, |seen| !seen.is_empty()).iter().map(name).collect::<Vec<_>>()[0], "source_back");
+}
+
+/// A small file system, where this user may mount one.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(path: &std::path::Path) -> Option<Self> {
+        std::fs::create_dir_all(path).unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m,mode=0777", "tmpfs"])
+            .arg(path)
+            .stderr(std::process::Stdio::null())
+            .status();
+        mounted.is_ok_and(|status| status.success()).then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").args(["-l"]).arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_costs_nothing_once_there_is_room_again() {
+    let mut disk = None;
+    let collector = Collector::start(|settings| {
+        disk = SmallDisk::mount(&settings.data.join("archive"));
+        settings.commit = Duration::from_millis(20);
+    });
+    let Some(disk) = disk else {
+        println!("no file system can be mounted here: nothing tested");
+        return;
+    };
+    let ballast = disk.0.join("ballast");
+    std::fs::write(&ballast, vec![1; 700 << 10]).unwrap();
+    let mut state = 9u64;
+    let mut noise = |n: u64| {
+        let mut bytes = n.to_be_bytes().to_vec();
+        bytes.extend((0..1000).map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as u8
+        }));
+        udp(4000, &bytes)
+    };
+    let packets: Vec<Vec<u8>> = (0..600).map(&mut noise).collect();
+    let total = 60;
+    let send = |probe: &mut Probe, from: u64| {
+        for seq in from..total {
+            let first = seq * 10;
+            probe.send(batch("gw", EPOCH, seq, first, &packets[first as usize..first as usize + 10]));
+        }
+    };
+    let mut probe = Probe::connect(collector.uplink_path(), "gw", EPOCH, total);
+    send(&mut probe, 0);
+    wait("the disk to be full", || {
+        let _ = probe.exchange();
+        (collector.ask("GET", "/readyz").0 == 503).then_some(())
+    });
+    assert!(probe.acknowledged < total);
+    std::fs::remove_file(&ballast).unwrap();
+    // The connection may have been ended so that what was lost is sent again.
+    wait("everything to be durable", || {
+        if probe.exchange().is_err() {
+            probe = Probe::try_connect(collector.uplink_path(), "gw", EPOCH, total).ok()?;
+            let from = probe.welcome.next_seq;
+            send(&mut probe, from);
+        }
+        (probe.acknowledged == total).then_some(())
+    });
+    assert_eq!(collector.ask("GET", "/readyz").0, 200);
+    assert!(collector.grab("") == packets, "every packet once");
+    assert!(collector.metric("tapline_archive_errors_total") > 0);
+}
+
+#[test]
 fn no_root_no_capability_no_way_back() {
     let collector = Collector::start(|_| {});
-    let status = std::fs::read_to_string(format!("/proc/{}/status", collector.pid())).unwrap();
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
-    let uid = field("Uid:").split_whitespace().nth(1).unwrap().to_owned();
-    assert_ne!(uid, "0");
-    assert_eq!(field("CapEff:"), "0000000000000000");
-    assert_eq!(field("NoNewPrivs:"), "1");
+    let mut looked_at = 0;
+    for task in std::fs::read_dir(format!("/proc/{}/task", collector.pid())).unwrap().map(Result::unwrap) {
+        let status = std::fs::read_to_string(task.path().join("status")).unwrap();
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+        // The others are the test harness's own.
+        if !["writer", "publisher", "tokio-rt-worker"].contains(&field("Name:").as_str()) {
+            continue;
+        }
+        looked_at += 1;
+        assert_ne!(field("Uid:").split_whitespace().nth(1), Some("0"));
+        assert_eq!(field("CapEff:"), "0000000000000000");
+        assert_eq!(field("NoNewPrivs:"), "1");
+    }
+    assert!(looked_at >= 3);
 }

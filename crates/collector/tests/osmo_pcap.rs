@@ -92,9 +92,12 @@ fn a_recorded_session_is_published_as_the_original_publishes_it() {
         assert_eq!((row.captured_packets, row.archived_packets, row.published_packets), (12, 12, 12));
         let archived = collector.grab("source=probe1&query=udp");
         assert_eq!(archived.len(), 12);
-        assert!(archived.iter().zip(&expected[1..]).all(|(packet, message)| {
-            message[2].windows(packet.len()).any(|window| window == packet)
-        }));
+        assert!(
+            archived
+                .iter()
+                .zip(&expected[1..])
+                .all(|(packet, message)| { message[2].windows(packet.len()).any(|window| window == packet) })
+        );
     }
 }
 
@@ -150,13 +153,7 @@ fn python(example: &str, endpoint: &str, lines: usize, act: impl FnOnce()) -> Op
         println!("python3-zmq is not installed: {example} is not run");
         return None;
     }
-    let mut process = Command::new(python)
-        .arg("-u")
-        .arg(path)
-        .arg(endpoint)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut process = Command::new(python).arg("-u").arg(path).arg(endpoint).stdout(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(1500));
     act();
     let output = process.stdout.take().unwrap();

@@ -55,7 +55,7 @@ pub struct FlowInfo {
     /// VLANs of the first packet.
     pub vlans: Vlans,
     /// The outermost tunnel of the first packet.
-    pub tunnel: Option<Tunnel>,
+    pub tunnel: Option<Box<Tunnel>>,
     /// The interface of the first packet.
     pub interface: Arc<str>,
     /// Time and number of the first packet.
@@ -66,7 +66,9 @@ pub struct FlowInfo {
     pub bytes: [u64; 2],
     /// ICMP errors that spoke of this flow: how many, and type and code of the last.
     pub icmp_errors: (u32, u8, u8),
-    pub(crate) last: Seen,
+    pub(crate) last: (Timestamp, u64),
+    /// Segments that repeated bytes with other content, not yet told in an event.
+    pub(crate) overlaps: u32,
     pub(crate) icmp_head: Option<(u8, u8)>,
     pub(crate) community_id: Option<CommunityId>,
     pub(crate) began_here: (u64, u32),
@@ -106,7 +108,7 @@ impl FlowInfo {
 
     /// Time and number of the newest packet.
     pub fn last(&self) -> Seen {
-        self.last
+        Seen { time: self.last.0, packet: self.last.1, ordinal: 0 }
     }
 }
 
@@ -258,7 +260,7 @@ impl Context<'_> {
                 event.put(&common::NETWORK_VLAN_ID, Value::List(list));
             }
         }
-        if let Some(tunnel) = self.flow.tunnel {
+        if let Some(tunnel) = &self.flow.tunnel {
             event.put(&common::NETWORK_OUTER_SOURCE_IP, tunnel.source);
             event.put(&common::NETWORK_OUTER_DESTINATION_IP, tunnel.destination);
             event.put(&common::NETWORK_OUTER_TYPE, tunnel.kind.as_str());
@@ -309,7 +311,11 @@ impl Context<'_> {
     }
 
     /// Hands an event on.
-    pub fn emit(&mut self, event: Event) {
+    pub fn emit(&mut self, mut event: Event) {
+        if self.flow.overlaps > 0 {
+            self.flow.overlaps = 0;
+            event.anomaly("tcp.overlap_differs", 0);
+        }
         self.out.event(event, self.completing);
     }
 }

@@ -76,6 +76,15 @@ pub struct Counters {
     pub fragments_given_up: u64,
     /// Bytes missing in streams: lost, or given up waiting for.
     pub stream_gap_bytes: u64,
+    /// Segments that repeated bytes with other content; the first were kept.
+    pub stream_overlaps: u64,
+}
+
+/// What the frames of one packet add to its flow: several where it came in fragments.
+#[derive(Clone, Copy)]
+struct Cost {
+    packets: u64,
+    bytes: u64,
 }
 
 /// A protocol as configured.
@@ -110,7 +119,14 @@ struct Flow {
     connection: Option<Box<Connection>>,
     deadline: Option<Timestamp>,
     reports: Reports,
-    last_packet: PacketInfo,
+}
+
+impl Flow {
+    /// The newest packet, for what happens without one.
+    fn newest(&self) -> PacketInfo {
+        let last = self.info.last();
+        PacketInfo { time: last.time, number: last.packet, icmp: None, identification: 0, interface: 0, path: 0 }
+    }
 }
 
 /// Decodes the packets of one stream, or of one worker's share of it.
@@ -215,17 +231,20 @@ impl Engine {
             return;
         };
         if let Some(fragment) = network.fragment {
-            let whole = self.fragments.add(network, fragment, packet.time, self.limits.fragment_bytes);
+            let limit = self.limits.fragment_bytes;
+            let whole = self.fragments.add(network, fragment, packet.original_length, packet.time, limit);
             if let Some(whole) = whole {
-                let dissected = net::dissect_reassembled(&dissected, &whole, follow);
-                self.dissected(frame, &dissected, out);
+                let dissected = net::dissect_reassembled(&dissected, &whole.payload, follow);
+                let cost = Cost { packets: whole.packets, bytes: whole.wire_bytes };
+                self.dissected(frame, &dissected, cost, out);
             }
             return;
         }
-        self.dissected(frame, &dissected, out);
+        let cost = Cost { packets: 1, bytes: packet.original_length.into() };
+        self.dissected(frame, &dissected, cost, out);
     }
 
-    fn dissected(&mut self, frame: &Frame<'_>, dissected: &Dissected<'_>, out: &mut dyn Emit) {
+    fn dissected(&mut self, frame: &Frame<'_>, dissected: &Dissected<'_>, cost: Cost, out: &mut dyn Emit) {
         let (Some((key, direction)), Some(network)) = (dissected.flow_key(), &dissected.network) else { return };
         let icmp = if let Transport::Icmp(icmp) = dissected.transport { Some(icmp) } else { None };
         let packet = PacketInfo {
@@ -261,7 +280,7 @@ impl Engine {
                 handle = self.begin_flow(frame, dissected, key, direction, &packet, out);
             }
         }
-        self.account(handle, frame, dissected, direction, &packet, out);
+        self.account(handle, cost, dissected, direction, &packet);
         match &dissected.transport {
             Transport::Tcp(tcp) => self.segment(handle, direction, tcp, dissected, packet, out),
             Transport::Udp(_) => self.datagram(handle, direction, dissected, packet, out),
@@ -304,13 +323,14 @@ impl Engine {
             protocol: key.protocol(),
             macs: [dissected.link.source_mac, dissected.link.destination_mac],
             vlans: dissected.link.vlans,
-            tunnel: dissected.tunnels.outermost().copied(),
+            tunnel: dissected.tunnels.outermost().map(|tunnel| Box::new(*tunnel)),
             interface: self.interface_name(frame.interface),
             began: seen,
             packets: [0; 2],
             bytes: [0; 2],
             icmp_errors: (0, 0, 0),
-            last: seen,
+            last: (packet.time, packet.number),
+            overlaps: 0,
             icmp_head: packet.icmp.map(|icmp| (icmp.kind, icmp.code)),
             community_id: None,
             began_here: (u64::MAX, 0),
@@ -325,7 +345,6 @@ impl Engine {
                 connection: None,
                 deadline: None,
                 reports: Reports::default(),
-                last_packet: *packet,
             },
         )
     }
@@ -333,36 +352,32 @@ impl Engine {
     fn account(
         &mut self,
         handle: Handle,
-        frame: &Frame<'_>,
+        cost: Cost,
         dissected: &Dissected<'_>,
         direction: Direction,
         packet: &PacketInfo,
-        out: &mut dyn Emit,
     ) {
-        let _ = out;
         if self.table.list(handle) == List::Parked {
-            self.resume(handle, direction, packet);
+            self.resume(handle, packet);
         }
         self.table.touch(handle, List::Active);
         let Some(flow) = self.table.get_mut(handle) else { return };
         let side = side_of(flow.first_direction, direction);
-        flow.info.packets[side.index()] += 1;
-        flow.info.bytes[side.index()] += u64::from(frame.packet.original_length);
+        flow.info.packets[side.index()] += cost.packets;
+        flow.info.bytes[side.index()] += cost.bytes;
         if flow.info.macs[side.index()].is_none() {
             flow.info.macs[side.index()] = dissected.link.source_mac;
         }
-        if packet.time >= flow.info.last.time {
-            flow.info.last = Seen { time: packet.time, packet: packet.number, ordinal: 0 };
+        if packet.time >= flow.info.last.0 {
+            flow.info.last = (packet.time, packet.number);
         } else {
-            flow.info.last.packet = flow.info.last.packet.max(packet.number);
+            flow.info.last.1 = flow.info.last.1.max(packet.number);
         }
-        flow.last_packet = *packet;
     }
 
     /// A connection whose flow had ended for want of packets goes on: a new flow for the reports, the same for the decoder.
-    fn resume(&mut self, handle: Handle, direction: Direction, packet: &PacketInfo) {
+    fn resume(&mut self, handle: Handle, packet: &PacketInfo) {
         let Some(flow) = self.table.get_mut(handle) else { return };
-        let _ = direction;
         flow.info.began = Seen { time: packet.time, packet: packet.number, ordinal: 0 };
         flow.info.packets = [0; 2];
         flow.info.bytes = [0; 2];
@@ -442,8 +457,9 @@ impl Engine {
         let oddity = connection.segment(side, tcp, payload, cut, limit, &mut pieces);
         feed.pieces(flow, side, &pieces, payload);
         if oddity == Some(Oddity::OverlapDiffers) {
-            // The first copy was kept; there is no event to note it on unless a decoder makes one of these bytes.
-            *feed.gap_bytes += 0;
+            // The first copy was kept. The flow's next event says so.
+            self.counters.stream_overlaps += 1;
+            flow.info.overlaps = flow.info.overlaps.saturating_add(1);
         }
         if tcp.flags.rst() && !connection.reset {
             connection.reset = true;
@@ -484,7 +500,7 @@ impl Engine {
         self.report_periods(clock, out);
         self.end_silent(clock, out);
         while let Some(handle) = self.table.oldest(List::Parked) {
-            let over = self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.time) > PARKED_NANOS);
+            let over = self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.0) > PARKED_NANOS);
             if !over {
                 break;
             }
@@ -495,14 +511,14 @@ impl Engine {
     fn is_silent(&mut self, handle: Handle) -> bool {
         let timeout = self.flows_config.timeout.nanos().unwrap_or(30_000_000_000);
         let clock = self.clock;
-        self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.time) > timeout)
+        self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.0) > timeout)
     }
 
     /// Ends the flows that have been silent for too long at `clock`.
     fn end_silent(&mut self, clock: Timestamp, out: &mut dyn Emit) {
         let timeout = self.flows_config.timeout.nanos().unwrap_or(30_000_000_000);
         while let Some(handle) = self.table.oldest(List::Active) {
-            let idle = self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.time) > timeout);
+            let idle = self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.0) > timeout);
             if !idle {
                 break;
             }
@@ -516,10 +532,10 @@ impl Engine {
             return;
         }
         flow.deadline = None;
+        let packet = flow.newest();
         if let Slot::Decoder(decoder, _) = &mut flow.slot
             && decoder.deadline().is_some_and(|deadline| deadline <= clock)
         {
-            let packet = flow.last_packet;
             let mut context =
                 Context { flow: &mut flow.info, packet, common: &mut self.common, out, completing: false };
             // The deadline itself is the moment, however late the clock comes: the same for any number of workers.
@@ -580,11 +596,11 @@ impl Engine {
             let Some(flow) = self.table.get_mut(handle) else { continue };
             let last = flow.info.last();
             // A flow is reported only once it has lasted a period, and only if something has come since.
-            if flow.reports.at == Some(last) || clock.since(flow.info.began.time) < period {
+            if flow.reports.at == last.packet && flow.reports.given > 0 || clock.since(flow.info.began.time) < period {
                 continue;
             }
             let event = report::event(&mut flow.info, &observer, flow.reports.given, false, packetbeat);
-            flow.reports = Reports { given: flow.reports.given + 1, at: Some(last) };
+            flow.reports = Reports { given: flow.reports.given + 1, at: last.packet };
             out.event(event, false);
         }
     }
@@ -599,7 +615,7 @@ impl Engine {
                     ports: &self.ports,
                     common: &mut self.common,
                     out,
-                    packet: flow.last_packet,
+                    packet: flow.newest(),
                     gap_bytes: &mut self.counters.stream_gap_bytes,
                 };
                 for side in [Side::First, Side::Second] {
@@ -608,8 +624,8 @@ impl Engine {
                     feed.pieces_at_end(flow, side, &pieces);
                 }
             }
+            let packet = flow.newest();
             if let Slot::Decoder(decoder, _) = &mut flow.slot {
-                let packet = flow.last_packet;
                 let mut context =
                     Context { flow: &mut flow.info, packet, common: &mut self.common, out, completing: false };
                 decoder.finish(&mut context);
@@ -654,7 +670,7 @@ impl Engine {
 
 impl Common {
     fn losses_between(&self, flow: &FlowInfo) -> u64 {
-        self.losses.total(flow.began.time, flow.last.time)
+        self.losses.total(flow.began.time, flow.last.0)
     }
 }
 

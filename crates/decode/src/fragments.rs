@@ -10,6 +10,8 @@ use std::net::IpAddr;
 const WAIT_NANOS: u64 = 30_000_000_000;
 /// Most fragments of one datagram.
 const MOST_PIECES: usize = 512;
+/// What a piece costs beside its bytes: many small ones must not cost more than the bound says.
+const PIECE_BYTES: usize = 128;
 /// Longest datagram.
 const LONGEST: usize = 65_535;
 
@@ -18,10 +20,25 @@ type Key = (IpAddr, IpAddr, u8, u32);
 #[derive(Debug, Default)]
 struct Waiting {
     pieces: Vec<(u32, Vec<u8>)>,
+    /// Bytes of the pieces with what keeping them costs.
     bytes: usize,
+    payload_bytes: usize,
+    packets: u64,
+    wire_bytes: u64,
     total: Option<u32>,
     since: Timestamp,
     serial: u64,
+}
+
+/// What fragments gave when all had come.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Whole {
+    /// The payload of the datagram.
+    pub(crate) payload: Vec<u8>,
+    /// How many fragments there were, those that came twice included.
+    pub(crate) packets: u64,
+    /// Their frames' bytes on the wire.
+    pub(crate) wire_bytes: u64,
 }
 
 /// Datagrams of which fragments are missing.
@@ -41,12 +58,15 @@ impl Fragments {
         &mut self,
         network: &Network<'_>,
         fragment: Fragment,
+        frame_bytes: u32,
         now: Timestamp,
         limit_bytes: usize,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<Whole> {
         self.drop_old(now, limit_bytes);
         let end = fragment.offset as usize + network.payload.len();
         if network.payload.is_empty() || end > LONGEST || network.payload.len() < network.payload_wire as usize {
+            // Nothing to put together: beyond what a datagram can be, or cut by the capture.
+            self.given_up += 1;
             return None;
         }
         let key = (network.source, network.destination, network.protocol, fragment.id);
@@ -66,9 +86,16 @@ impl Fragments {
         }
         let at = waiting.pieces.partition_point(|(offset, _)| *offset <= fragment.offset);
         waiting.pieces.insert(at, (fragment.offset, network.payload.to_vec()));
-        waiting.bytes += network.payload.len();
-        self.bytes += network.payload.len();
+        waiting.payload_bytes += network.payload.len();
+        waiting.packets += 1;
+        waiting.wire_bytes += u64::from(frame_bytes);
+        let cost = network.payload.len() + PIECE_BYTES;
+        waiting.bytes += cost;
+        self.bytes += cost;
         let total = waiting.total? as usize;
+        if waiting.payload_bytes < total {
+            return None;
+        }
         let mut whole: Vec<u8> = Vec::with_capacity(total);
         for (offset, piece) in &waiting.pieces {
             let offset = *offset as usize;
@@ -82,8 +109,9 @@ impl Fragments {
             return None;
         }
         whole.truncate(total);
+        let (packets, wire_bytes) = (waiting.packets, waiting.wire_bytes);
         self.remove(&key, false);
-        Some(whole)
+        Some(Whole { payload: whole, packets, wire_bytes })
     }
 
     fn remove(&mut self, key: &Key, given_up: bool) {
@@ -102,6 +130,11 @@ impl Fragments {
                 Some(_) => break,
             }
             self.order.pop_front();
+        }
+        // Those that were put together leave their places in the order behind the oldest that waits.
+        if self.order.len() > 2 * self.table.len() + 1024 {
+            let table = &self.table;
+            self.order.retain(|(key, serial)| table.get(key).is_some_and(|waiting| waiting.serial == *serial));
         }
     }
 }
@@ -131,7 +164,7 @@ mod tests {
     fn add(fragments: &mut Fragments, id: u32, offset: u32, payload: &[u8], more: bool, at: u64) -> Option<Vec<u8>> {
         let (network, id) = network(payload, id);
         let time = Timestamp::from_parts(at, 0);
-        fragments.add(&network, Fragment { id, offset, more }, time, 1000)
+        fragments.add(&network, Fragment { id, offset, more }, 60, time, 2000).map(|whole| whole.payload)
     }
 
     #[test]
@@ -141,7 +174,7 @@ mod tests {
         assert_eq!(add(&mut fragments, 2, 0, b"other id", true, 0), None);
         assert_eq!(add(&mut fragments, 1, 8, b"BBBBBBBB", true, 0), None);
         assert_eq!(add(&mut fragments, 1, 0, b"AAAAAAAAXX", true, 0).as_deref(), Some(&b"AAAAAAAAXXBBBBBBZZ"[..]));
-        assert_eq!(fragments.bytes, 8);
+        assert_eq!(fragments.bytes, 8 + PIECE_BYTES);
     }
 
     #[test]
@@ -153,7 +186,7 @@ mod tests {
         for id in 10..300 {
             add(&mut fragments, id, 8, b"01234567", true, 31);
         }
-        assert!(fragments.bytes <= 1016, "{}", fragments.bytes);
+        assert!(fragments.bytes <= 2200, "{}", fragments.bytes);
         assert!(fragments.given_up > 100);
     }
 }

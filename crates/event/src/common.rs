@@ -63,6 +63,7 @@ crate::fields! {
     SERVER_PACKETS: Long = "server.packets", "Packets the server sent.";
     SERVER_MAC: Keyword = "server.mac", "Ethernet address of the server.";
     SERVER_DOMAIN: Keyword = "server.domain", "Name of the server.";
+    USER_NAME: Keyword = "user.name", "The user who authenticates, or tries to.";
     RELATED_IP: Ip = "related.ip", "All addresses the event speaks of.";
     RELATED_HOSTS: Keyword = "related.hosts", "All host names the event speaks of.";
     RELATED_USER: Keyword = "related.user", "All user names the event speaks of.";

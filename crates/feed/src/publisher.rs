@@ -121,6 +121,11 @@ impl Publisher {
         self.v2.subscriptions.len()
     }
 
+    /// Distinct subscriptions of v1.
+    pub fn v1_subscriptions(&self) -> usize {
+        self.v1.as_ref().map_or(0, |v1| v1.subscriptions.len())
+    }
+
     /// Publishes an entry on v2.
     pub fn entry(&mut self, meta: &EntryMeta, frame: &[u8]) {
         self.v2.learn();

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// How long libpcap may wait before it hands over what it has, in milliseconds.
 const TIMEOUT_MS: i32 = 10;
+/// How long is waited when the kernel has handed over nothing: it does so once per block or timeout, not per packet.
+const IDLE: Duration = Duration::from_millis(5);
 /// How often the kernel's counters are read.
 const STATISTICS_EVERY: Duration = Duration::from_secs(1);
 
@@ -82,6 +84,8 @@ fn open_one(name: &str, settings: &Settings, exclude: &str) -> Result<(Capture<A
         snaplen: settings.snaplen,
         filter: settings.filter.trim().to_owned(),
     };
+    // A blocking read does not come back while nothing is captured: neither would the last batch be closed nor the end be noticed.
+    let capture = capture.setnonblock().map_err(explain)?;
     Ok((capture, interface))
 }
 
@@ -165,7 +169,7 @@ impl Handle {
                         continue;
                     }
                 }
-                Err(pcap::Error::TimeoutExpired) => {}
+                Err(pcap::Error::TimeoutExpired) => std::thread::sleep(IDLE),
                 Err(error) => {
                     return Err(Failure::failed(format!("capturing on {} ended: {error}", self.interface.name)));
                 }

@@ -115,9 +115,9 @@ pub(crate) fn deserialize<T: DeserializeOwned>(
         let place = sources.place(span.start).unwrap_or_else(|| Place::Set(section.to_owned()));
         let at = best.as_ref().map(|found: &Found| dotted(section, &found.path)).unwrap_or_else(|| section.to_owned());
         // What holds something that was taken out may be wrong only for the want of it.
-        let is_consequence = best
-            .as_ref()
-            .is_some_and(|found| removed.iter().any(|path| path.len() > found.path.len() && path.starts_with(&found.path)));
+        let is_consequence = best.as_ref().is_some_and(|found| {
+            removed.iter().any(|path| path.len() > found.path.len() && path.starts_with(&found.path))
+        });
         if !is_consequence {
             problems.push(Problem::new(place, explain(error.message(), &at)));
         }

@@ -1,8 +1,8 @@
 //! The messages of the uplink and their bytes. Everything is little endian; a reader ignores what follows the fields it knows.
 
 use crate::{Fault, frame};
-use packet::cursor::{Cursor, Cut};
 use packet::batch::{self, DropPlace, DropReason};
+use packet::cursor::{Cursor, Cut};
 use packet::{Epoch, Interface, InterfaceSet, LinkType, SourceName, Timestamp};
 use std::fmt;
 

@@ -125,8 +125,7 @@ impl LinkHeader {
             Some([0x1a, 0x2b, 0x3c, 0x4d]) => true,
             _ => return Err(wrong("its section header has no byte-order magic")),
         };
-        let mut header =
-            Self { interfaces: Vec::new(), format: Format::Pcapng, big_endian, resolutions: Vec::new() };
+        let mut header = Self { interfaces: Vec::new(), format: Format::Pcapng, big_endian, resolutions: Vec::new() };
         let mut rest = payload;
         while !rest.is_empty() {
             let (kind, body, behind) = block(rest, big_endian).map_err(wrong)?;
@@ -277,7 +276,8 @@ mod tests {
     }
 
     fn record(swap: bool, words: [u32; 4], data: &[u8]) -> Vec<u8> {
-        let mut out: Vec<u8> = words.iter().flat_map(|w| if swap { w.to_be_bytes() } else { w.to_le_bytes() }).collect();
+        let mut out: Vec<u8> =
+            words.iter().flat_map(|w| if swap { w.to_be_bytes() } else { w.to_le_bytes() }).collect();
         out.extend_from_slice(data);
         out
     }
@@ -290,7 +290,10 @@ mod tests {
                 assert_eq!((header.interfaces[0].link_type, header.interfaces[0].snaplen), (LinkType::ETHERNET, 9000));
                 let record = record(swap, [7, 5, 3, 60], b"abc");
                 let packet = header.packet(&record).unwrap();
-                assert_eq!((packet.time.nanos(), packet.original_length, packet.data), (7_000_000_000 + nanos, 60, &b"abc"[..]));
+                assert_eq!(
+                    (packet.time.nanos(), packet.original_length, packet.data),
+                    (7_000_000_000 + nanos, 60, &b"abc"[..])
+                );
             }
         }
     }

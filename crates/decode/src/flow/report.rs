@@ -1,6 +1,6 @@
 //! Flow events, as Packetbeat has them: both sides' packets and bytes, from time to time and at the end.
 
-use crate::context::{FlowInfo, Seen};
+use crate::context::FlowInfo;
 use event::{Event, Observer, Origin, Value, common};
 use packet::flow::protocol;
 use std::sync::Arc;
@@ -158,8 +158,8 @@ fn base64(bytes: &[u8]) -> String {
 pub(crate) struct Reports {
     /// Reports given so far: the ordinal of the next.
     pub(crate) given: u32,
-    /// The newest packet when the last was given.
-    pub(crate) at: Option<Seen>,
+    /// Number of the newest packet when the last was given.
+    pub(crate) at: u64,
 }
 
 #[cfg(test)]

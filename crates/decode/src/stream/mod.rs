@@ -26,19 +26,67 @@ pub enum Oddity {
     OverlapDiffers,
 }
 
+/// What a held segment costs beside its bytes: many small ones must not cost more than the bound says.
+const OVERHEAD_BYTES: usize = 64;
+
 /// One direction of a connection.
 #[derive(Debug, Default)]
 struct Half {
     /// Sequence number of the next byte to hand out; none before the first packet.
     next: Option<u32>,
-    /// Segments that came early, in the order of their sequence numbers, without overlaps.
-    held: VecDeque<(u32, Vec<u8>)>,
-    held_bytes: usize,
+    /// Only where segments have come early.
+    early: Option<Box<Early>>,
+    /// What was handed out last, only where bytes are wanted.
+    recent: Option<Box<Recent>>,
     finished: bool,
     /// Sequence number of the FIN.
     fin_at: Option<u32>,
     /// Whether its beginning (SYN) was seen.
     from_start: bool,
+}
+
+/// Segments that came before what precedes them.
+#[derive(Debug, Default)]
+struct Early {
+    /// In the order of their sequence numbers, without overlaps.
+    held: VecDeque<(u32, Vec<u8>)>,
+    bytes: usize,
+}
+
+/// Digests of the last segments that were handed out: whoever repeats one of them whole with other content is found out.
+#[derive(Debug, Default)]
+struct Recent {
+    segments: [(u32, u32, u64); 4],
+    next: usize,
+}
+
+impl Recent {
+    fn note(&mut self, sequence: u32, bytes: &[u8]) {
+        self.segments[self.next % 4] = (sequence, bytes.len() as u32, digest(bytes));
+        self.next = (self.next + 1) % 4;
+    }
+
+    fn differs(&self, sequence: u32, bytes: &[u8]) -> bool {
+        self.segments.iter().any(|(at, length, known)| {
+            let ahead = distance(*at, sequence);
+            let part = usize::try_from(ahead).ok().and_then(|from| bytes.get(from..from + *length as usize));
+            *length > 0 && part.is_some_and(|part| digest(part) != *known)
+        })
+    }
+}
+
+fn digest(bytes: &[u8]) -> u64 {
+    let mut sum = bytes.len() as u64;
+    let mut chunks = bytes.chunks_exact(8);
+    let mut mix = |word: u64| {
+        let product = u128::from(sum ^ word) * 0x9e37_79b9_7f4a_7c15;
+        sum = (product >> 64) as u64 ^ product as u64;
+    };
+    for chunk in &mut chunks {
+        mix(u64::from_le_bytes(chunk.try_into().unwrap_or_default()));
+    }
+    mix(chunks.remainder().iter().fold(1, |word, byte| word << 8 | u64::from(*byte)));
+    sum
 }
 
 /// Signed distance from `b` to `a` on the circle of sequence numbers.
@@ -47,54 +95,24 @@ fn distance(a: u32, b: u32) -> i32 {
 }
 
 impl Half {
-    fn hold(&mut self, sequence: u32, bytes: &[u8]) -> bool {
-        let mut start = sequence;
-        let mut rest = bytes;
-        let mut added = false;
-        let mut at = 0;
-        while !rest.is_empty() {
-            let Some((held_at, held)) = self.held.get(at) else {
-                self.insert(at, start, rest);
-                return true;
-            };
-            let before = distance(*held_at, start);
-            let held_end = held_at.wrapping_add(held.len() as u32);
-            if before > 0 {
-                let length = rest.len().min(before as usize);
-                let (fresh, others) = rest.split_at(length);
-                self.insert(at, start, fresh);
-                added = true;
-                start = start.wrapping_add(length as u32);
-                rest = others;
-                at += 1;
-            } else {
-                let covered = distance(held_end, start);
-                if covered > 0 {
-                    let length = rest.len().min(covered as usize);
-                    start = start.wrapping_add(length as u32);
-                    rest = &rest[length..];
-                }
-                at += 1;
-            }
-        }
-        added
+    fn held_bytes(&self) -> usize {
+        self.early.as_ref().map_or(0, |early| early.bytes)
     }
 
-    fn insert(&mut self, at: usize, sequence: u32, bytes: &[u8]) {
-        self.held_bytes += bytes.len();
-        self.held.insert(at, (sequence, bytes.to_vec()));
+    fn first_held(&self) -> Option<u32> {
+        self.early.as_ref().and_then(|early| early.held.front()).map(|(sequence, _)| *sequence)
     }
 
     /// Hands out what waited and follows without a hole now.
     fn release(&mut self, pieces: &mut Vec<Piece>) {
-        let Some(mut next) = self.next else { return };
-        while let Some((sequence, _)) = self.held.front() {
+        let (Some(mut next), Some(early)) = (self.next, &mut self.early) else { return };
+        while let Some((sequence, _)) = early.held.front() {
             let ahead = distance(*sequence, next);
             if ahead > 0 {
                 break;
             }
-            let Some((sequence, bytes)) = self.held.pop_front() else { break };
-            self.held_bytes -= bytes.len();
+            let Some((sequence, bytes)) = early.held.pop_front() else { break };
+            early.bytes -= bytes.len() + OVERHEAD_BYTES;
             let known = distance(next, sequence) as usize;
             if known < bytes.len() {
                 next = sequence.wrapping_add(bytes.len() as u32);
@@ -102,12 +120,15 @@ impl Half {
             }
         }
         self.next = Some(next);
+        if early.held.is_empty() {
+            self.early = None;
+        }
     }
 
     /// Gives up waiting for what lies before the first held segment, or before `up_to`.
     fn skip(&mut self, up_to: Option<u32>, pieces: &mut Vec<Piece>) {
         let Some(next) = self.next else { return };
-        let target = match (self.held.front().map(|(sequence, _)| *sequence), up_to) {
+        let target = match (self.first_held(), up_to) {
             (Some(held), Some(limit)) => {
                 if distance(held, limit) < 0 {
                     held
@@ -128,6 +149,51 @@ impl Half {
     }
 }
 
+impl Early {
+    fn hold(&mut self, sequence: u32, bytes: &[u8]) {
+        let mut start = sequence;
+        let mut rest = bytes;
+        let ends_before = |(at, held): &(u32, Vec<u8>)| distance(at.wrapping_add(held.len() as u32), sequence) <= 0;
+        let mut at = self.held.partition_point(ends_before);
+        while !rest.is_empty() {
+            let Some((held_at, held)) = self.held.get(at) else {
+                self.insert(at, start, rest);
+                return;
+            };
+            let before = distance(*held_at, start);
+            if before > 0 {
+                let (fresh, others) = rest.split_at(rest.len().min(before as usize));
+                self.insert(at, start, fresh);
+                start = start.wrapping_add(fresh.len() as u32);
+                rest = others;
+            } else {
+                let covered = distance(held_at.wrapping_add(held.len() as u32), start);
+                if covered > 0 {
+                    let length = rest.len().min(covered as usize);
+                    start = start.wrapping_add(length as u32);
+                    rest = &rest[length..];
+                }
+            }
+            at += 1;
+        }
+    }
+
+    fn insert(&mut self, at: usize, sequence: u32, bytes: &[u8]) {
+        self.bytes += bytes.len() + OVERHEAD_BYTES;
+        self.held.insert(at, (sequence, bytes.to_vec()));
+    }
+
+    fn differs(&self, sequence: u32, payload: &[u8]) -> bool {
+        self.held.iter().any(|(held_at, held)| {
+            let ahead = distance(*held_at, sequence);
+            let (skip_new, skip_held) =
+                if ahead >= 0 { (ahead as usize, 0) } else { (0, ahead.unsigned_abs() as usize) };
+            let (new, held) = (payload.get(skip_new..).unwrap_or_default(), held.get(skip_held..).unwrap_or_default());
+            new.iter().zip(held).any(|(a, b)| a != b)
+        })
+    }
+}
+
 /// Both directions of a connection.
 #[derive(Debug, Default)]
 pub struct Connection {
@@ -139,7 +205,7 @@ pub struct Connection {
 impl Connection {
     /// Bytes that wait for what comes before them.
     pub fn held_bytes(&self) -> usize {
-        self.halves[0].held_bytes + self.halves[1].held_bytes
+        self.halves[0].held_bytes() + self.halves[1].held_bytes()
     }
 
     /// Whether a SYN of a new connection came although this one has data: the ports are used again.
@@ -196,9 +262,12 @@ impl Connection {
         let mut oddity = None;
         let ahead = distance(sequence, next);
         if wire > 0 {
+            oddity = half.differs(sequence, payload);
             if ahead > 0 {
-                half.hold(sequence, payload);
-                if half.held_bytes > limit {
+                if !payload.is_empty() {
+                    half.early.get_or_insert_default().hold(sequence, payload);
+                }
+                if half.held_bytes() > limit {
                     half.skip(None, pieces);
                 }
             } else {
@@ -208,6 +277,7 @@ impl Connection {
                     let mut end = next;
                     if known < payload.len() {
                         pieces.push(Piece::Fresh(known, payload.len()));
+                        half.recent.get_or_insert_default().note(sequence, payload);
                         end = sequence.wrapping_add(payload.len() as u32);
                     }
                     let whole_end = sequence.wrapping_add(wire);
@@ -217,7 +287,6 @@ impl Connection {
                         end = whole_end;
                     }
                     half.next = Some(end);
-                    oddity = half.differs(sequence, payload);
                     half.release(pieces);
                 }
             }
@@ -235,13 +304,10 @@ impl Connection {
             return;
         }
         let half = &mut self.halves[side.other().index()];
-        if half.held.is_empty() {
-            return;
-        }
         // Only when all of the hole was acknowledged: capture order may differ from the order on the wire by a little.
-        if let (Some((held, _)), Some(next)) = (half.held.front(), half.next)
-            && distance(tcp.acknowledgment, *held) > 0
-            && distance(*held, next) > 0
+        if let (Some(held), Some(next)) = (half.first_held(), half.next)
+            && distance(tcp.acknowledgment, held) > 0
+            && distance(held, next) > 0
         {
             half.skip(None, pieces);
             half.note_fin();
@@ -251,7 +317,7 @@ impl Connection {
     /// Gives up all waiting of one side.
     pub fn flush(&mut self, side: Side, pieces: &mut Vec<Piece>) {
         let half = &mut self.halves[side.index()];
-        while !half.held.is_empty() {
+        while half.early.is_some() {
             half.skip(None, pieces);
         }
         half.note_fin();
@@ -272,16 +338,12 @@ impl Half {
         }
     }
 
-    /// Whether what is held says something else than this segment about the same bytes.
+    /// Whether what is held, or was handed out a moment ago, says something else than this segment about the same bytes.
     fn differs(&self, sequence: u32, payload: &[u8]) -> Option<Oddity> {
-        let differs = self.held.iter().any(|(held_at, held)| {
-            let ahead = distance(*held_at, sequence);
-            if ahead < 0 || ahead as usize >= payload.len() {
-                return false;
-            }
-            payload[ahead as usize..].iter().zip(held).any(|(a, b)| a != b)
-        });
-        differs.then_some(Oddity::OverlapDiffers)
+        let held = self.early.as_ref().is_some_and(|early| early.differs(sequence, payload));
+        let handed_out = self.next.is_some_and(|next| distance(next, sequence) > 0)
+            && self.recent.as_ref().is_some_and(|recent| recent.differs(sequence, payload));
+        (held || handed_out).then_some(Oddity::OverlapDiffers)
     }
 }
 
@@ -308,7 +370,7 @@ mod tests {
         let mut out = String::new();
         for (sequence, payload, flags) in segments {
             let mut pieces = Vec::new();
-            connection.segment(Side::First, &tcp(*sequence, 0, *flags), payload, 0, 64, &mut pieces);
+            connection.segment(Side::First, &tcp(*sequence, 0, *flags), payload, 0, 1000, &mut pieces);
             out.push_str(&text(&pieces, payload));
         }
         out
@@ -356,7 +418,22 @@ mod tests {
                 (104, b"e", 16),
             ],
         );
-        assert_eq!(out, "abcdeZZhijZk".replace("ZZhijZk", "ZZhijZk"));
+        assert_eq!(out, "abcdeZZhijZk");
+    }
+
+    #[test]
+    fn other_content_for_the_same_bytes_is_noticed() {
+        let mut connection = Connection::default();
+        let mut pieces = Vec::new();
+        let mut add = |sequence: u32, payload: &[u8]| {
+            connection.segment(Side::First, &tcp(sequence, 0, 16), payload, 0, 1000, &mut pieces)
+        };
+        assert_eq!(add(100, b"abcdef"), None);
+        assert_eq!(add(100, b"abcdef"), None);
+        assert_eq!(add(98, b"yyabcXefgh"), Some(Oddity::OverlapDiffers));
+        assert_eq!(add(116, b"late"), None);
+        assert_eq!(add(117, b"ate"), None);
+        assert_eq!(add(117, b"tee"), Some(Oddity::OverlapDiffers));
     }
 
     #[test]
@@ -368,7 +445,7 @@ mod tests {
         assert_eq!(text(&pieces, b""), "");
         connection.acknowledge(Side::Second, &tcp(0, 6, 16), &mut pieces);
         assert_eq!(text(&pieces, b""), "[3]e");
-        assert_eq!(feed(&mut connection, &[(100, &[b'x'; 65], 16)]), format!("[94]{}", "x".repeat(65)));
+        assert_eq!(feed(&mut connection, &[(100, &[b'x'; 940], 16)]), format!("[94]{}", "x".repeat(940)));
     }
 
     #[test]
@@ -389,7 +466,7 @@ mod tests {
             let mut feed = |connection: &mut Connection, from: usize, to: usize| {
                 let mut pieces = Vec::new();
                 let payload = &whole[from..to];
-                connection.segment(Side::First, &tcp(start.wrapping_add(from as u32), 0, 16), payload, 0, 1000, &mut pieces);
+                connection.segment(Side::First, &tcp(start.wrapping_add(from as u32), 0, 16), payload, 0, 100_000, &mut pieces);
                 for piece in pieces {
                     match piece {
                         Piece::Fresh(a, b) => out.extend_from_slice(&payload[a..b]),

@@ -375,7 +375,7 @@ impl Running {
     /// Ends probes, then collector and analyzer once everything is decoded; a second Ctrl-C does not wait.
     fn end(&mut self, signals: &Signals, is_analysed: bool) -> Result<(), Failure> {
         let mut killed = Vec::new();
-        for probe in &mut self.probes {
+        for mut probe in std::mem::take(&mut self.probes) {
             match probe.end(PROBE_PATIENCE) {
                 Some(status) if !status.success() => {
                     return Err(Failure::failed(format!("the probe ended with {status}; see its message above")));

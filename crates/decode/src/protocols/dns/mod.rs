@@ -247,6 +247,10 @@ impl Decoder {
                     && (message.questions.is_empty() || open.message.questions == message.questions)
             };
             let open = self.open.iter().position(is_it).and_then(|at| self.open.remove(at));
+            if self.open.is_empty() {
+                // Most flows ask once: what waits for their end shall be small.
+                self.open = VecDeque::new();
+            }
             let exchange = Exchange {
                 client: side.other(),
                 began: open.as_ref().map_or(began, |open| open.began),

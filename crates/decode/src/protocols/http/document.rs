@@ -40,7 +40,7 @@ pub(super) fn put_request(event: &mut Event, ready: &Ready, request: &Message, s
         event.put_bytes(&fields::USER_AGENT, agent);
     }
     if let Some(user) = basic_user(request) {
-        event.put_text(&fields::USER_NAME, &user);
+        event.put_text(&event::common::USER_NAME, &user);
         let user = event.text(&user);
         event.put(&common::RELATED_USER, vec![user]);
     }

@@ -24,6 +24,5 @@ event::fields! {
     URL_QUERY: Keyword = "url.query", "The parameters.";
     URL_EXTENSION: Keyword = "url.extension", "What follows the last dot of the path.";
     USER_AGENT: Keyword = "user_agent.original", "What the client calls itself.";
-    USER_NAME: Keyword = "user.name", "The user who authenticated with the Basic scheme.";
     FORWARDED_IP: Ip = "network.forwarded_ip", "The client's address as a proxy states it, with real_ip_header.";
 }

@@ -246,7 +246,7 @@ fn put_authorization(event: &mut Event, related: &mut Related, authorization: &s
         match name.trim().to_ascii_lowercase().as_str() {
             "realm" => put_unless_empty(event, &fields::AUTH_REALM, value),
             "username" if !matches!(value, "" | "-") => {
-                event.put_text(&fields::USER_NAME, value);
+                event.put_text(&event::common::USER_NAME, value);
                 related.user(event, value);
             }
             "uri" => put_uri(event, related, &AUTH, &Uri::parse(value)),

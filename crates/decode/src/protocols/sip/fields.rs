@@ -60,7 +60,6 @@ event::fields! {
     AUTH_URI_SCHEME: Keyword = "sip.auth.uri.scheme", "Its scheme.";
     AUTH_HOST: Keyword = "sip.auth.uri.host", "Its host.";
     AUTH_PORT: Long = "sip.auth.uri.port", "Its port.";
-    USER_NAME: Keyword = "user.name", "The user that authenticates.";
     NETWORK_IANA_NUMBER: Keyword = "network.iana_number", "IP protocol number.";
     SDP_VERSION: Keyword = "sip.sdp.version", "Version of SDP.";
     SDP_OWNER_USERNAME: Keyword = "sip.sdp.owner.username", "User of the owner line.";
