@@ -46,18 +46,23 @@ pub enum FileError {
     Output(io::Error),
 }
 
-/// Decodes one file as the stream with this number; `progress` is told bytes read and size now and then.
+/// Decodes one file as the stream with this number and name, by default the file's; `progress` is told bytes read and
+/// size now and then.
 ///
 /// # Errors
 /// When it cannot be opened, is no capture file, or the sink ends the work. Damage is no error.
 pub fn decode(
     path: &Path,
     number: u32,
+    name: Option<&str>,
     pool: &mut Pool,
     sink: &mut dyn FileSink,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Report, FileError> {
-    let CaptureFile { input, observer, size, read } = capture_file::open(path)?;
+    let CaptureFile { input, mut observer, size, read } = capture_file::open(path)?;
+    if let Some(name) = name {
+        Arc::make_mut(&mut observer).name = name.to_owned();
+    }
     let mut reader = CaptureReader::new(input).map_err(FileError::Format)?;
     let stream = Arc::new(Stream { number, observer });
     let mut run = Run { pool, sink, stream, interfaces: Arc::from([]), report: Report::default() };

@@ -97,9 +97,14 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Whether events are to be Packetbeat's own, with nothing added.
+    pub fn is_packetbeat(&self) -> bool {
+        self.profile == Profile::Packetbeat
+    }
+
     /// Whether there are call events: Packetbeat has none.
     pub fn has_calls(&self) -> bool {
-        self.profile == Profile::Full
+        !self.is_packetbeat()
     }
 
     /// What the decoders are told.

@@ -40,7 +40,7 @@ pub struct Settings {
     /// The longest that received batches wait to be made durable together.
     #[serde(with = "settings::duration")]
     pub commit: Duration,
-    /// How long a connected source may bring no packets before an event says so.
+    /// How long a connected source may bring no packets before an event says so; `0s` for never.
     #[serde(with = "settings::duration")]
     pub silence: Duration,
     /// What is removed from the archive.

@@ -232,11 +232,12 @@ impl Shared {
         seen.row.epoch = epoch.to_string();
     }
 
-    /// Connected sources that have fallen silent (true) or come back (false) since this was last asked.
+    /// Connected sources that have fallen silent (true) or come back (false) since this was last asked; none after zero.
     pub(crate) fn silence(&self, after: Duration) -> Vec<(SourceName, bool)> {
         let mut changed = Vec::new();
         for (source, seen) in self.seen().iter_mut() {
-            let silent = seen.row.connected && seen.heard.is_some_and(|heard| heard.elapsed() >= after);
+            let silent =
+                seen.row.connected && !after.is_zero() && seen.heard.is_some_and(|heard| heard.elapsed() >= after);
             // One that left did not come back.
             if silent != seen.silent && (silent || seen.row.connected) {
                 changed.push((source.clone(), silent));

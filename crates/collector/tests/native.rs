@@ -1,4 +1,5 @@
 //! A probe, the collector, its archive, its feed and its API, with real sockets and processes.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod setting;
 

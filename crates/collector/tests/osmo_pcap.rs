@@ -1,4 +1,5 @@
 //! Clients of osmo-pcap, and subscribers written for it: a session recorded from the original gives the same messages.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod setting;
 

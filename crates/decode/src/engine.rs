@@ -24,6 +24,8 @@ const SAMPLE_BYTES: usize = 4096;
 const SAMPLE_DATAGRAMS: u64 = 8;
 /// How long a connection that may go on is kept after its flow has ended for want of packets, in nanoseconds.
 const PARKED_NANOS: u64 = 600_000_000_000;
+/// How long after its last packet a closed connection is remembered: twice the longest life of a segment is usual (RFC 9293 3.6.1).
+const CLOSED_NANOS: u64 = 120_000_000_000;
 
 /// A packet on its way in.
 #[derive(Debug, Clone, Copy)]
@@ -261,10 +263,12 @@ impl Engine {
         let key = key.with_vlan(dissected.link.vlans.outermost());
         // Its own silence decides whether a flow has ended, not when somebody looked: the same for any number of workers.
         if let Some(handle) = self.table.find(&key)
-            && self.table.list(handle) == List::Active
-            && self.is_silent(handle)
+            && self.has_ended(handle, self.clock)
         {
-            self.silent(handle, out);
+            match self.table.list(handle) {
+                List::Active => self.silent(handle, out),
+                List::Parked | List::Closed => self.end_flow(handle, out),
+            }
         }
         let mut handle = match self.table.find(&key) {
             Some(handle) => handle,
@@ -308,7 +312,7 @@ impl Engine {
         out: &mut dyn Emit,
     ) -> Handle {
         if self.table.len() >= self.limits.flows {
-            let oldest = self.table.oldest(List::Parked).or_else(|| self.table.oldest(List::Active));
+            let oldest = [List::Closed, List::Parked, List::Active].into_iter().find_map(|list| self.table.oldest(list));
             if let Some(oldest) = oldest {
                 self.counters.flows_evicted += 1;
                 self.end_flow(oldest, out);
@@ -357,7 +361,7 @@ impl Engine {
         direction: Direction,
         packet: &PacketInfo,
     ) {
-        if self.table.list(handle) == List::Parked {
+        if self.table.list(handle) != List::Active {
             self.resume(handle, packet);
         }
         self.table.touch(handle, List::Active);
@@ -499,29 +503,30 @@ impl Engine {
         self.clock = clock;
         self.report_periods(clock, out);
         self.end_silent(clock, out);
-        while let Some(handle) = self.table.oldest(List::Parked) {
-            let over = self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.0) > PARKED_NANOS);
-            if !over {
-                break;
+        for list in [List::Parked, List::Closed] {
+            while let Some(handle) = self.table.oldest(list)
+                && self.has_ended(handle, clock)
+            {
+                self.end_flow(handle, out);
             }
-            self.end_flow(handle, out);
         }
     }
 
-    fn is_silent(&mut self, handle: Handle) -> bool {
-        let timeout = self.flows_config.timeout.nanos().unwrap_or(30_000_000_000);
-        let clock = self.clock;
-        self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.0) > timeout)
+    /// Whether a flow has been silent for longer than its list allows.
+    fn has_ended(&mut self, handle: Handle, clock: Timestamp) -> bool {
+        let limit = match self.table.list(handle) {
+            List::Active => self.flows_config.timeout.nanos().unwrap_or(30_000_000_000),
+            List::Parked => PARKED_NANOS,
+            List::Closed => CLOSED_NANOS,
+        };
+        self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.0) > limit)
     }
 
     /// Ends the flows that have been silent for too long at `clock`.
     fn end_silent(&mut self, clock: Timestamp, out: &mut dyn Emit) {
-        let timeout = self.flows_config.timeout.nanos().unwrap_or(30_000_000_000);
-        while let Some(handle) = self.table.oldest(List::Active) {
-            let idle = self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.0) > timeout);
-            if !idle {
-                break;
-            }
+        while let Some(handle) = self.table.oldest(List::Active)
+            && self.has_ended(handle, clock)
+        {
             self.silent(handle, out);
         }
     }
@@ -547,14 +552,13 @@ impl Engine {
     /// A flow has been silent for too long: it ends, but a connection that may go on is kept for its decoder.
     fn silent(&mut self, handle: Handle, out: &mut dyn Emit) {
         let Some(flow) = self.table.get_mut(handle) else { return };
-        let goes_on = flow.connection.as_ref().is_some_and(|connection| !connection.is_over())
-            && matches!(flow.slot, Slot::Decoder(..));
-        if !goes_on {
+        let Some(connection) = flow.connection.as_ref().filter(|_| matches!(flow.slot, Slot::Decoder(..))) else {
             self.end_flow(handle, out);
             return;
-        }
+        };
+        let list = if connection.is_over() { List::Closed } else { List::Parked };
         self.report_final(handle, out);
-        self.table.touch(handle, List::Parked);
+        self.table.touch(handle, list);
     }
 
     fn report_final(&mut self, handle: Handle, out: &mut dyn Emit) {
@@ -606,7 +610,7 @@ impl Engine {
     }
 
     fn end_flow(&mut self, handle: Handle, out: &mut dyn Emit) {
-        let parked = self.table.list(handle) == List::Parked;
+        let is_reported = self.table.list(handle) != List::Active;
         if let Some(flow) = self.table.get_mut(handle) {
             if let Some(mut connection) = flow.connection.take() {
                 self.held_bytes = self.held_bytes.saturating_sub(connection.held_bytes());
@@ -631,7 +635,7 @@ impl Engine {
                 decoder.finish(&mut context);
             }
         }
-        if !parked {
+        if !is_reported {
             self.report_final(handle, out);
         }
         self.table.remove(handle);
@@ -644,7 +648,7 @@ impl Engine {
 
     /// The input ends: gives out everything that is open.
     pub fn finish(&mut self, out: &mut dyn Emit) {
-        for list in [List::Parked, List::Active] {
+        for list in [List::Closed, List::Parked, List::Active] {
             for handle in self.table.handles(list) {
                 self.end_flow(handle, out);
             }

@@ -15,7 +15,7 @@ fn documented(section: &str) -> BTreeMap<String, String> {
     part.lines()
         .filter_map(|line| {
             let mut cells = line.strip_prefix("| `")?.split(" | ");
-            let key = cells.next()?.strip_suffix('`')?.to_owned();
+            let key = cells.next()?.strip_suffix('`')?.replace(".NAME.", "[].");
             Some((key, cells.next()?.trim().to_owned()))
         })
         .collect()

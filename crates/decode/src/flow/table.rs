@@ -13,6 +13,8 @@ pub(crate) enum List {
     Active,
     /// Silent, but a connection that may go on.
     Parked,
+    /// Silent and both sides were done: kept so that what comes late is not taken for something new.
+    Closed,
 }
 
 struct Entry<T> {
@@ -31,7 +33,7 @@ pub(crate) struct Table<T> {
     entries: Vec<Entry<T>>,
     free: Vec<u32>,
     /// Oldest and newest of each list.
-    ends: [(u32, u32); 2],
+    ends: [(u32, u32); 3],
     seed: u64,
     length: usize,
 }
@@ -50,7 +52,7 @@ impl<T> Table<T> {
             slots: HashTable::new(),
             entries: Vec::new(),
             free: Vec::new(),
-            ends: [(NONE, NONE); 2],
+            ends: [(NONE, NONE); 3],
             seed: seed | 1,
             length: 0,
         }

@@ -41,8 +41,8 @@ struct Half {
     finished: bool,
     /// Sequence number of the FIN.
     fin_at: Option<u32>,
-    /// Whether its beginning (SYN) was seen.
-    from_start: bool,
+    /// Sequence number of the first byte after its SYN; none where the beginning was not seen.
+    began_at: Option<u32>,
 }
 
 /// Segments that came before what precedes them.
@@ -214,6 +214,10 @@ impl Connection {
         if !tcp.flags.syn() || tcp.flags.ack() {
             return false;
         }
+        if half.began_at == Some(tcp.sequence.wrapping_add(1)) {
+            // The same SYN again: sent again, or seen again.
+            return false;
+        }
         let ended = self.reset || self.halves.iter().all(|half| half.finished) || half.finished;
         match half.next {
             Some(next) => ended || distance(tcp.sequence.wrapping_add(1), next).unsigned_abs() > 1 << 20,
@@ -228,7 +232,7 @@ impl Connection {
 
     /// Whether the beginning of this side was seen.
     pub fn from_start(&self, side: Side) -> bool {
-        self.halves[side.index()].from_start
+        self.halves[side.index()].began_at.is_some()
     }
 
     /// Takes a segment and says what it led to for its own side. `missing` is how many bytes of the payload were not
@@ -247,7 +251,7 @@ impl Connection {
         if tcp.flags.syn() {
             sequence = sequence.wrapping_add(1);
             if half.next.is_none() {
-                half.from_start = true;
+                half.began_at = Some(sequence);
             }
             half.next.get_or_insert(sequence);
         }
@@ -453,6 +457,7 @@ mod tests {
         let mut connection = Connection::default();
         feed(&mut connection, &[(10, b"", 2), (11, b"abc", 17)]);
         assert!(!connection.is_reused_by(Side::First, &tcp(10, 0, 16)));
+        assert!(!connection.is_reused_by(Side::First, &tcp(10, 0, 2)));
         assert!(connection.is_reused_by(Side::First, &tcp(90_000, 0, 2)));
     }
 

@@ -47,10 +47,12 @@ impl Analyze {
         // Reading a file is work for one core unless the configuration says otherwise: the machine may be doing other things.
         let workers = if settings.workers == 0 { 1 } else { settings.workers };
         let mut pool = Pool::new(workers, &parts).map_err(Failure::failed)?;
+        // Packetbeat's documents say nothing of the file they came from.
+        let name = (settings.is_packetbeat()).then_some("-");
         match self.output {
             Form::Summary => {
                 let mut sink = Counting { summary: Summary::default(), stage: Stage::for_file(settings.has_calls()) };
-                let packets = each_file(&self.files, &mut pool, &mut sink, |sink| {
+                let packets = each_file(&self.files, name, &mut pool, &mut sink, |sink| {
                     sink.end_of_file();
                     Ok(())
                 })?;
@@ -62,7 +64,7 @@ impl Analyze {
                 }
                 let out = std::io::stdout();
                 let mut sink = Ordered::new(out, (parts.renderer)(), settings.has_calls());
-                each_file(&self.files, &mut pool, &mut sink, |sink| sink.end_of_file().map_err(Failure::output))?;
+                each_file(&self.files, name, &mut pool, &mut sink, |sink| sink.end_of_file().map_err(Failure::output))?;
                 Ok(())
             }
         }
@@ -72,6 +74,7 @@ impl Analyze {
 /// Decodes file after file; one that cannot be read fails the command, after the others.
 fn each_file<S: FileSink>(
     paths: &[PathBuf],
+    name: Option<&str>,
     pool: &mut Pool,
     sink: &mut S,
     mut end: impl FnMut(&mut S) -> Result<(), Failure>,
@@ -86,7 +89,7 @@ fn each_file<S: FileSink>(
                 bar.set_position(read);
             }
         };
-        let decoded = files::decode(path, number as u32, pool, sink, &mut report_progress);
+        let decoded = files::decode(path, number as u32, name, pool, sink, &mut report_progress);
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }

@@ -225,7 +225,10 @@ fn put_headers(event: &mut Event, ready: &Ready, message: &Message, field: &'sta
             None => all.push((name, value.into_owned())),
         }
     }
-    members.push(("content-length".to_owned(), message.content_length().unwrap_or(0).into()));
+    // Packetbeat gives one where the message has none: what the body came to.
+    let seen = if ready.packetbeat { message.body_bytes } else { 0 };
+    let length = message.content_length().unwrap_or(seen);
+    members.push(("content-length".to_owned(), length.into()));
     for (name, value) in all {
         let split = options.split_cookie.0 && matches!(name.as_str(), "cookie" | "set-cookie");
         let value = if split { cookies(event, &value) } else { event.bytes(&value) };
@@ -257,8 +260,7 @@ fn cookies(event: &mut Event, value: &[u8]) -> Value {
 }
 
 fn put_body(event: &mut Event, ready: &Ready, message: &Message, field: &'static Field) {
-    let response = message.status().is_some();
-    if message.body.is_empty() || !ready.includes_body(message.header("content-type"), response) {
+    if message.body.is_empty() || !ready.includes_body(message) {
         return;
     }
     event.put_bytes(field, &decoded(ready, message));
@@ -306,7 +308,7 @@ fn put_raw(event: &mut Event, ready: &Ready, message: &Message, field: &'static 
             None => text.extend_from_slice(line),
         }
     }
-    if ready.includes_body(message.header("content-type"), message.status().is_some()) {
+    if ready.includes_body(message) {
         let body = decoded(ready, message);
         if message.header("content-type").is_some_and(is_form) {
             text.extend_from_slice(hidden(ready, &String::from_utf8_lossy(&body)).as_bytes());

@@ -79,8 +79,7 @@ impl FlowDecoder for Decoder {
                 Step::Head(message) => {
                     let length = self.body_length(side, &message);
                     let reader = &mut self.readers[side.index()];
-                    let response = message.status().is_some();
-                    reader.keep_body = self.ready.keep_body(message.header("content-type"), response);
+                    reader.keep_body = self.ready.keep_body(&message);
                     if let Some(message) = reader.body(message, length) {
                         self.complete(context, side, message);
                     }
@@ -244,7 +243,7 @@ impl Decoder {
         if let Some(response) = response {
             document::put_response(&mut event, &self.ready, response);
         }
-        let failed = response.map_or(true, |response| response.status().is_none_or(|status| status >= 400));
+        let failed = response.is_none_or(|response| response.status().is_none_or(|status| status >= 400));
         event.put(&common::STATUS, if failed { "Error" } else { "OK" });
         let mut notes: Vec<&'static str> = Vec::new();
         if request.is_some_and(|request| request.has_gap) {

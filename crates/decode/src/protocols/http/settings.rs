@@ -1,5 +1,6 @@
 //! `[analyzer.protocols.http]`: options with Packetbeat's names, made ready for use.
 
+use super::message::Message;
 use crate::config::{Profile, options};
 use crate::options::{Flag, Span};
 use serde::{Deserialize, Serialize};
@@ -107,17 +108,21 @@ impl Ready {
     }
 
     /// Bytes of a body that are kept while it passes.
-    pub(super) fn keep_body(&self, content_type: Option<&[u8]>, response: bool) -> usize {
-        let form = !response && self.packetbeat && content_type.is_some_and(is_form);
-        if form || self.includes_body(content_type, response) { self.options.max_message_size } else { 0 }
+    pub(super) fn keep_body(&self, message: &Message) -> usize {
+        let is_request = message.status().is_none();
+        let form = is_request && self.packetbeat && message.header("content-type").is_some_and(is_form);
+        if form || self.includes_body(message) { self.options.max_message_size } else { 0 }
     }
 
-    pub(super) fn includes_body(&self, content_type: Option<&[u8]>, response: bool) -> bool {
-        let Some(content_type) = content_type else { return false };
-        let content_type = String::from_utf8_lossy(content_type).to_ascii_lowercase();
-        let own =
-            if response { &self.options.include_response_body_for } else { &self.options.include_request_body_for };
-        self.options.include_body_for.iter().chain(own).any(|part| content_type.contains(&part.to_ascii_lowercase()))
+    /// Whether one of the message's content types is among those whose bodies are wanted.
+    pub(super) fn includes_body(&self, message: &Message) -> bool {
+        let options = &self.options;
+        let is_request = message.status().is_none();
+        let own = if is_request { &options.include_request_body_for } else { &options.include_response_body_for };
+        message.headers().filter(|(name, _)| name.eq_ignore_ascii_case(b"content-type")).any(|(_, value)| {
+            let value = String::from_utf8_lossy(value).to_ascii_lowercase();
+            options.include_body_for.iter().chain(own).any(|part| value.contains(&part.to_ascii_lowercase()))
+        })
     }
 }
 
