@@ -27,8 +27,11 @@ fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
+/// The parts of a message.
+type Parts = Vec<Vec<u8>>;
+
 /// The session recorded in a format, where the recordings are at hand.
-fn recorded(format: &str) -> Option<(Vec<u8>, Vec<Vec<Vec<u8>>>)> {
+fn recorded(format: &str) -> Option<(Vec<u8>, Vec<Parts>)> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../../shared/osmo-pcap/{format}.json"));
     let Ok(text) = std::fs::read_to_string(&path) else {
         println!("{} is not there: nothing to compare with", path.display());

@@ -44,6 +44,10 @@ fn check<T: DeserializeOwned + Default + Serialize>(section: &str) {
         else {
             continue;
         };
+        // No table of that kind is there by default.
+        if key.contains("[].") {
+            continue;
+        }
         let default = default_at(&defaults, key).unwrap_or_default();
         assert_eq!(code, default, "default of {section}.{key} in docs/configuration.md");
     }
