@@ -23,8 +23,9 @@ class Call:
         scenario = os.path.join(folder, "call.xml")
         with open(SCENARIO, encoding="utf-8") as template, open(scenario, "w", encoding="utf-8") as out:
             out.write(template.read().replace("[audio]", self.audio))
-        ruleset = ("table inet demo { chain out { type filter hook output priority 0; "
-                   "udp dport 16000 numgen inc mod 20 == 10 counter drop; } }")
+        # At the device, where the sender is not told: one that gets an error stops talking.
+        ruleset = (f'table netdev demo {{ chain out {{ type filter hook egress device "{lab.peer_link}" priority 0; '
+                   "udp dport 16000 numgen inc mod 20 == 10 counter drop; }\n}")
         bounded(["ip", "netns", "exec", lab.namespace, "nft", ruleset], check=True)
         self.answering = self.sipp([], "-sn", "uas", "-i", lab.address, "-p", "5060", "-mp", "16000", "-rtp_echo", "-nostdin")
         self.scenario = scenario
@@ -55,7 +56,7 @@ class Call:
 
     def dropped(self):
         """How many RTP packets nftables dropped so far."""
-        listing = bounded(["ip", "netns", "exec", self.lab.namespace, "nft", "list", "table", "inet", "demo"], check=True)
+        listing = bounded(["ip", "netns", "exec", self.lab.namespace, "nft", "list", "table", "netdev", "demo"], check=True)
         return int(re.search(r"counter packets (\d+)", listing).group(1))
 
     def close(self):
@@ -82,3 +83,14 @@ class Call:
         if len(invites) < len(self.calls):
             failures.append(f"{len(self.calls)} calls, but {len(invites)} sip events with an INVITE")
         return failures
+
+    @staticmethod
+    def quality(events):
+        """A line per stream of audio."""
+        lines = []
+        for event in events:
+            rtp = event.get("rtp", {})
+            if rtp.get("final"):
+                lines.append(f"{event['source']['ip']} -> {event['destination']['ip']}  {rtp.get('codec', '?')}  {rtp['packets']} packets, "
+                             f"{rtp['lost']} lost, jitter {rtp['jitter']['mean_ms']} ms, MOS {rtp.get('mos', '-')}")
+        return "\n".join(lines) or "(no stream)"

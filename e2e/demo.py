@@ -4,7 +4,8 @@
     demo.py --bin target/release [--for 25s] [--data DIR]
 
 Makes a network namespace joined to this machine by a veth pair, starts a DNS and an HTTP server in it, runs `tapline up` on
-this machine's end and lets ping, dig and curl talk through it. Without --for it goes on until Ctrl-C. At the end it shows
+this machine's end and lets ping, dig and curl talk through it; sipp calls a sipp over it, and nftables loses a counted number
+of the caller's RTP packets. Without --for it goes on until Ctrl-C. At the end it shows
 what was captured, and compares the archive and the events with what an independent tcpdump on the other end of the wire saw;
 it exits 0 only if every packet and every event that the traffic must give is there.
 
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 
+from call import Call
 from lab import Lab, LabError, Programs, bounded
 from witness import Witness
 
@@ -86,16 +88,20 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
     failures = []
     lab = Lab()
-    witness = None
+    witness = call = None
     try:
         lab.up()
         up = programs.start_up("-i", lab.link)
         witness = Witness(lab)
         traffic = Traffic(lab)
+        call = Call(lab, data)
         ends = time.monotonic() + options.duration if options.duration else None
-        print(f"capturing on {lab.link}; traffic: ping, dig and curl to {lab.peer}" + ("" if ends else "; Ctrl-C ends"), flush=True)
+        print(f"capturing on {lab.link}; traffic: ping, dig, curl and a call with {lab.peer}" + ("" if ends else "; Ctrl-C ends"), flush=True)
         number = 0
         while not stop and (ends is None or time.monotonic() < ends):
+            if number == 0 or ends is None and not call.talking():
+                call.wait()
+                call.start()
             traffic.round(number)
             number += 1
             if number % 10 == 0:
@@ -103,6 +109,7 @@ def main():
             if up.poll() is not None:
                 raise LabError(f"tapline up ended by itself with {up.returncode}")
             time.sleep(0.2)
+        call.wait()
         witness.stop()
         time.sleep(1.0)
         show("balance", programs.tapline("status", "--balance"))
@@ -111,7 +118,10 @@ def main():
         failures += witness.compare(grabbed)
         failures += programs.check_balance()
         failures += programs.end_up()
-        failures += witness.check_events(programs.events(), traffic)
+        events = programs.events()
+        failures += witness.check_events(events, traffic)
+        failures += call.check(events)
+        show("the call's quality", call.quality(events))
         show("events by type", programs.event_counts())
         show("newest events", programs.newest_events(6))
         show("the packets of one of them", programs.grab_command())
@@ -120,6 +130,8 @@ def main():
     finally:
         if witness:
             witness.stop()
+        if call:
+            call.close()
         programs.kill()
         lab.down()
         if failures:

@@ -71,6 +71,10 @@ class Witness:
         missing = wanted - looked_up
         if missing:
             failures.append(f"{sum(missing.values())} of {sum(wanted.values())} lookups have no dns event: {list(missing)[:5]}")
+        answers = collections.Counter(event["http"]["response"]["status_code"] for event in by_type["http"] if "response" in event["http"])
+        wanted = collections.Counter(200 if path == "/" else 404 for path in traffic.requests)
+        if answers != wanted:
+            failures.append(f"HTTP requests by status: {dict(wanted)}, but http events by status: {dict(answers)}")
         flows = {event["network"].get("community_id") for event in by_type["flow"]}
         ids_seen = set(bounded(["tshark", "-r", self.path, "-Y", "tcp.port == 8080", "-T", "fields", "-e", "communityid",
                                 "--enable-protocol", "communityid"], check=True).split())

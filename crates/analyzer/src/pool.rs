@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use decode::Clock;
 use event::Event;
 use packet::{Interface, Packet, Timestamp};
 
@@ -51,40 +52,6 @@ pub trait Sink {
 pub struct Pool {
     kind: Kind,
     clocks: Vec<Clock>,
-}
-
-/// The time of a stream: that of its latest packet, unless a few packets claim to come from far ahead.
-#[derive(Debug, Clone, Copy, Default)]
-struct Clock {
-    now: Timestamp,
-    ahead: u32,
-}
-
-/// A packet so much later than all before it moves the clock only if others confirm it.
-const AHEAD_NANOS: u64 = 600_000_000_000;
-/// So many in a row, itself included.
-const CONFIRMED_BY: u32 = 3;
-
-impl Clock {
-    /// A packet of this time has come.
-    #[inline]
-    fn see(&mut self, time: Timestamp) -> Timestamp {
-        if time <= self.now {
-            self.ahead = 0;
-        } else if time.since(self.now) > AHEAD_NANOS && self.now > Timestamp::ZERO && self.ahead + 1 < CONFIRMED_BY {
-            self.ahead += 1;
-        } else {
-            self.ahead = 0;
-            self.now = time;
-        }
-        self.now
-    }
-
-    /// It is this late by a clock that can be trusted.
-    fn set(&mut self, time: Timestamp) -> Timestamp {
-        self.now = self.now.max(time);
-        self.now
-    }
 }
 
 enum Kind {
@@ -293,7 +260,7 @@ impl Pool {
     /// # Errors
     /// When the sink ends the work.
     pub fn lost(&mut self, stream: &Arc<Stream>, packets: u64, sink: &mut dyn Sink) -> io::Result<()> {
-        let clock = self.clock(stream).now;
+        let clock = self.clock(stream).now();
         self.act(stream, Act::Lost(packets, clock), sink)
     }
 
@@ -612,19 +579,6 @@ mod tests {
             assert_eq!(one.ended, more.ended, "{workers} workers");
             assert_eq!(one.marks, more.marks, "{workers} workers");
         }
-    }
-
-    #[test]
-    fn a_packet_from_the_future_does_not_move_the_clock_but_several_do() {
-        let seconds = |seconds| Timestamp::from_parts(seconds, 0);
-        let mut clock = Clock::default();
-        assert_eq!(clock.see(seconds(1_000)), seconds(1_000));
-        assert_eq!(clock.see(seconds(9_000_000)), seconds(1_000));
-        assert_eq!(clock.see(seconds(1_001)), seconds(1_001));
-        for _ in 0..2 {
-            assert_eq!(clock.see(seconds(5_000)), seconds(1_001));
-        }
-        assert_eq!(clock.see(seconds(5_000)), seconds(5_000), "a pause in the capture");
     }
 
     #[test]

@@ -312,7 +312,8 @@ impl Engine {
         out: &mut dyn Emit,
     ) -> Handle {
         if self.table.len() >= self.limits.flows {
-            let oldest = [List::Closed, List::Parked, List::Active].into_iter().find_map(|list| self.table.oldest(list));
+            let oldest =
+                [List::Closed, List::Parked, List::Active].into_iter().find_map(|list| self.table.oldest(list));
             if let Some(oldest) = oldest {
                 self.counters.flows_evicted += 1;
                 self.end_flow(oldest, out);

@@ -4,6 +4,7 @@
 //! A new protocol is one folder in `protocols/` and one line in `protocols/mod.rs`.
 #![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod config;
 pub mod context;
 pub mod decoder;
@@ -15,6 +16,7 @@ pub mod options;
 pub mod protocols;
 pub mod stream;
 
+pub use clock::Clock;
 pub use config::{Config, ConfigError};
 pub use engine::{Counters, Emit, Engine, Frame, Output};
 

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use decode::protocols::rtp::fields;
-use decode::{Config, Engine, Frame, Output};
+use decode::{Clock, Config, Engine, Frame, Output};
 use event::{Event, Field, Observer, Value, common};
-use packet::{CaptureReader, Packet, Timestamp};
+use packet::{CaptureReader, Packet};
 
 /// Where we and tshark differ: file, SSRC, sender, and what we find (packets, lost, second sights, restarts).
 type Found = (u64, u64, u64, u64);
@@ -91,14 +91,14 @@ fn streams(path: &Path) -> Vec<(Key, Event)> {
     let Ok(mut reader) = CaptureReader::new(&bytes[..]) else { return Vec::new() };
     let observer = Arc::new(Observer { name: "corpus".into(), epoch: "0".into(), is_file: true });
     let mut engine = Engine::new(&Config::default(), observer).unwrap();
-    let (mut output, mut count, mut clock) = (Output::default(), 0, Timestamp::ZERO);
+    let (mut output, mut count, mut clock) = (Output::default(), 0, Clock::default());
     loop {
         let (time, data, index, original_length) = match reader.next() {
             Ok(Some(packet)) => (packet.time, packet.data.to_vec(), packet.interface, packet.original_length),
             _ => break,
         };
         let Some(interface) = reader.interfaces().get(index as usize) else { continue };
-        clock = clock.max(time);
+        let clock = clock.see(time);
         let packet = Packet { time, interface: index, original_length, data: &data };
         engine.packet(&Frame { number: count, clock, interface, packet }, &mut output);
         count += 1;

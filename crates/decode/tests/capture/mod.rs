@@ -5,9 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use decode::{Config, Counters, Emit, Engine, Frame};
+use decode::{Clock, Config, Counters, Emit, Engine, Frame};
 use event::{Event, JsonWriter, Observer};
-use packet::{CaptureReader, Packet, Timestamp};
+use packet::{CaptureReader, Packet};
 
 /// The crate's folder.
 pub fn folder() -> PathBuf {
@@ -39,7 +39,7 @@ pub fn decode(capture: impl Read, options: &str, out: &mut Lines) -> Counters {
     let config: Config = toml::from_str(options).unwrap();
     let mut engine = Engine::new(&config, observer).unwrap();
     let Ok(mut reader) = CaptureReader::new(capture) else { return engine.counters() };
-    let (mut number, mut clock, mut mistakes) = (0, Timestamp::ZERO, 0);
+    let (mut number, mut clock, mut mistakes) = (0, Clock::default(), 0);
     let mut data = Vec::new();
     while mistakes < 1000 {
         let (time, index, original_length) = match reader.next() {
@@ -55,7 +55,7 @@ pub fn decode(capture: impl Read, options: &str, out: &mut Lines) -> Counters {
             }
         };
         let Some(interface) = reader.interfaces().get(index as usize) else { continue };
-        clock = clock.max(time);
+        let clock = clock.see(time);
         let packet = Packet { time, interface: index, original_length, data: &data };
         engine.packet(&Frame { number, clock, interface, packet }, out);
         number += 1;
