@@ -92,11 +92,9 @@ fn streams(path: &Path) -> Vec<(Key, Event)> {
     let observer = Arc::new(Observer { name: "corpus".into(), epoch: "0".into(), is_file: true });
     let mut engine = Engine::new(&Config::default(), observer).unwrap();
     let (mut output, mut count, mut clock) = (Output::default(), 0, Clock::default());
-    loop {
-        let (time, data, index, original_length) = match reader.next() {
-            Ok(Some(packet)) => (packet.time, packet.data.to_vec(), packet.interface, packet.original_length),
-            _ => break,
-        };
+    while let Ok(Some(packet)) = reader.next() {
+        let (time, data, index, original_length) =
+            (packet.time, packet.data.to_vec(), packet.interface, packet.original_length);
         let Some(interface) = reader.interfaces().get(index as usize) else { continue };
         let clock = clock.see(time);
         let packet = Packet { time, interface: index, original_length, data: &data };
