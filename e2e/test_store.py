@@ -113,6 +113,21 @@ class Search(unittest.TestCase):
             self.assertEqual(holders(folder, {b"ANOTHER"})[0], [])
 
 
+class Mistakes(unittest.TestCase):
+    def test_a_wrong_policy_is_found_beforehand(self):
+        for key, value, said in (("gw", 'filter = "porrt 5060"', "porrt 5060"), ("gw", 'store = "some"', "headers"), ('"g w"', "store = false", "g w")):
+            with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+                config.write(f"[collector.sources.{key}]\n{value}\n")
+                config.flush()
+                done = subprocess.run([os.path.join(BINARIES, "tapline"), "collector", "--config", config.name, "--check-config"],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20)
+            message = done.stderr.decode()
+            with self.subTest(value):
+                self.assertEqual(done.returncode, 2, message)
+                self.assertIn("collector.sources.", message)
+                self.assertIn(said, message)
+
+
 @unittest.skipUnless(ROOT, "needs root: it makes a network namespace and captures")
 class Store(unittest.TestCase):
     def setUp(self):

@@ -16,5 +16,5 @@ mod settings;
 mod shared;
 
 pub use policy::{SourcePolicy, Store};
-pub use run::{RunError, run};
+pub use run::{RunError, check, run};
 pub use settings::{Compression, OsmoPcap, Retention, Settings, V1Format};

@@ -1,7 +1,7 @@
 //! What of a source's packets is stored: all of them, their headers, or none, for all packets or those a filter takes.
 //! Changes nothing of what is published.
 
-use archive::{BatchIndex, Filter, FilterError};
+use archive::{BatchIndex, Filter};
 use packet::batch::{BatchHeader, Item};
 use packet::net::{self, Transport};
 use packet::{Batch, BatchBuilder, Entry, InterfaceSet, LinkType, Packet, SourceName};
@@ -84,12 +84,17 @@ pub(crate) struct Policies {
 }
 
 impl Policies {
-    pub(crate) fn new(sources: &BTreeMap<String, SourcePolicy>) -> Result<Self, FilterError> {
+    /// Fails with the name of the policy that is wrong, and why.
+    pub(crate) fn new(sources: &BTreeMap<String, SourcePolicy>) -> Result<Self, (String, String)> {
         let mut named = BTreeMap::new();
         for (name, policy) in sources {
+            if name != "*" {
+                name.parse::<SourceName>().map_err(|error| (name.clone(), error.to_string()))?;
+            }
+            let filter = Filter::new(&policy.filter).map_err(|error| (name.clone(), error.to_string()))?;
             let policy = match policy.store {
                 Store::Whole => None,
-                store => Some(Arc::new(Policy { store, filter: Filter::new(&policy.filter)? })),
+                store => Some(Arc::new(Policy { store, filter })),
             };
             named.insert(name.clone(), policy);
         }

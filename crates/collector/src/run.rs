@@ -52,15 +52,30 @@ pub enum RunError {
         /// Why.
         error: std::io::Error,
     },
-    /// A policy's filter is wrong.
-    #[error("collector.sources: {0}")]
-    Policy(#[from] archive::FilterError),
+    /// A policy is wrong.
+    #[error("collector.sources.{name}: {problem}")]
+    Policy {
+        /// Which.
+        name: String,
+        /// Why.
+        problem: String,
+    },
     /// A client of osmo-pcap is given a name that is none.
     #[error("collector.osmo_pcap.sources: {0}")]
     Name(String),
     /// The system gave no thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+}
+
+/// Looks for what only this program understands of its settings: names and filters.
+///
+/// # Errors
+/// The first mistake.
+pub fn check(settings: &Settings) -> Result<(), RunError> {
+    policies(settings)?;
+    osmo_names(settings)?;
+    Ok(())
 }
 
 /// Runs until `stop` is set. Call it before any thread is started.
@@ -72,7 +87,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
     for path in [settings.archive(), settings.state(), settings.data.join("run")] {
         privilege::give_directory(&path, &user).map_err(|error| RunError::Directory { path: path.clone(), error })?;
     }
-    let policies = Policies::new(&settings.sources)?;
+    let policies = policies(settings)?;
     let names = osmo_names(settings)?;
     let (mut uplinks, mut apis, mut osmo) = (Vec::new(), Vec::new(), Vec::new());
     for (key, texts, allow, bound) in [
@@ -240,6 +255,10 @@ struct Sockets {
     apis: Vec<Bound>,
     osmo: Vec<Bound>,
     names: Names,
+}
+
+fn policies(settings: &Settings) -> Result<Policies, RunError> {
+    Policies::new(&settings.sources).map_err(|(name, problem)| RunError::Policy { name, problem })
 }
 
 fn osmo_names(settings: &Settings) -> Result<Names, RunError> {

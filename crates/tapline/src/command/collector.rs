@@ -19,6 +19,7 @@ impl Collector {
     pub fn run(self) -> Result<(), Failure> {
         crate::logging::start("info");
         let settings: collector::Settings = self.settings.load("collector")?;
+        collector::check(&settings).map_err(Failure::usage)?;
         if self.check_config {
             return Ok(());
         }
