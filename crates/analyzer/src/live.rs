@@ -135,6 +135,8 @@ struct StreamState {
     clock: Timestamp,
     /// Drops per interface as last stated.
     dropped: HashMap<u32, u64>,
+    /// Number of the packet that comes next, once one has come.
+    next_packet: Option<u64>,
     repeating: bool,
 }
 
@@ -213,6 +215,7 @@ impl<L: Log> Live<L> {
                 last_packet: Instant::now(),
                 clock: Timestamp::ZERO,
                 dropped: HashMap::new(),
+                next_packet: None,
                 repeating: until.is_some(),
             }
         })
@@ -311,6 +314,14 @@ impl<L: Log> Live<L> {
         let until = self.repeats.get(&key).copied();
         let state = self.stream(&key);
         let stream = Arc::clone(&state.stream);
+        let (Content::Gap { first_packet, .. } | Content::Batch { first_packet, .. }) = &content;
+        // What neither feed nor archive has, or is stored in part only, no decoder may take for a loss of the network.
+        let nowhere = state.next_packet.map_or(0, |next| first_packet.saturating_sub(next));
+        if nowhere > 0 {
+            self.pool.lost(&stream, nowhere, &mut self.delivery)?;
+            Shared::add(&self.shared.packets_lost, nowhere);
+        }
+        let state = self.stream(&key);
         let (first_packet, packets, mut time_max) = match content {
             Content::Gap { first_packet, packets } => {
                 let time = state.clock;
@@ -360,8 +371,10 @@ impl<L: Log> Live<L> {
             }
         };
         Shared::add(&self.shared.batches, 1);
+        let state = self.stream(&key);
+        state.next_packet = state.next_packet.max(Some(first_packet.saturating_add(packets)));
         if time_max == Timestamp::ZERO {
-            time_max = self.stream(&key).clock;
+            time_max = state.clock;
         }
         self.positions.decoded((&entry.source, entry.epoch), entry.seqs.clone(), first_packet, packets, time_max);
         self.follow.done(&entry.source, entry.epoch, *entry.seqs.end());

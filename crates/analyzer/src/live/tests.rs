@@ -145,6 +145,20 @@ fn what_neither_has_is_counted_and_passed_over() {
 }
 
 #[test]
+fn packets_that_neither_has_are_a_loss_of_our_own() {
+    for workers in [1, 3] {
+        let state = tempfile::tempdir().unwrap();
+        let ran = run(state.path(), &[5, 6, 10, 11], 0..0, false, workers);
+        assert_eq!(ran.shared.batches.load(Ordering::Relaxed), 4);
+        assert_eq!(
+            ran.shared.packets_lost.load(Ordering::Relaxed),
+            3 * PACKETS_PER_BATCH,
+            "what came before is not known"
+        );
+    }
+}
+
+#[test]
 fn after_a_restart_nothing_is_lost_and_nothing_twice() {
     let expect = everything(20, false);
     for cut in [1, 4, 9, 10, 15, 19] {
