@@ -3,6 +3,7 @@ import base64
 import json
 import os
 import random
+import signal
 import struct
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import unittest
 import zstandard
 
 from lab import Lab, Programs, bounded, closes, end, wait_for
+from test_up import children_of
 
 BINARIES = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(os.path.dirname(__file__), "..", "target")), "release")
 SPEAK = os.path.join(os.path.dirname(os.path.abspath(__file__)), "speak.py")
@@ -26,13 +28,14 @@ MAGIC = b"\x28\xb5\x2f\xfd"
 class Conversation:
     """A SIP call from `caller` to `called` with audio both ways, and how to recognise the audio wherever it is."""
 
-    def __init__(self, caller, called):
-        self.caller, self.called = caller, called
+    def __init__(self, caller, called, packets=PACKETS, size=160, every=0.02):
+        self.caller, self.called, self.every = caller, called, every
         audio = random.Random(20)
-        self.spoken = {caller: [audio.randbytes(160) for _ in range(PACKETS)], called: [audio.randbytes(160) for _ in range(PACKETS)]}
+        self.spoken = {name: [audio.randbytes(size) for _ in range(packets)] for name in (caller, called)}
+        self.over = 0.3 + packets * every
         self.needles = set()
         for payload in self.spoken[caller] + self.spoken[called]:
-            for at in (0, 74, 148):
+            for at in (0, size // 2, size - 12):
                 self.needles.add(payload[at:at + 12])
             self.needles.add(payload[:12].hex().encode())
             self.needles.update(base64.b64encode(payload[skip:skip + 12]) for skip in range(3))
@@ -41,19 +44,18 @@ class Conversation:
         """What both ends do, for speak.py."""
         request = lambda method, cseq: self.message(f"{method} sip:bob@{self.called} SIP/2.0", method, cseq, self.caller, CALLER_MEDIA)
         answer = lambda method, cseq: self.message("SIP/2.0 200 OK", method, cseq, self.called, CALLED_MEDIA)
-        over = 0.3 + PACKETS * 0.02
         calling = [(0.0, 0, self.called, SIP, request("INVITE", 1)), (0.2, 0, self.called, SIP, request("ACK", 1)),
-                   *self.audio(self.caller, self.called, CALLED_MEDIA, 0x11111111), (over + 0.1, 0, self.called, SIP, request("BYE", 2))]
+                   *self.audio(self.caller, self.called, CALLED_MEDIA, 0x11111111), (self.over + 0.1, 0, self.called, SIP, request("BYE", 2))]
         answering = [(0.1, 0, self.caller, SIP, answer("INVITE", 1)), *self.audio(self.called, self.caller, CALLER_MEDIA, 0x22222222),
-                     (over + 0.2, 0, self.caller, SIP, answer("BYE", 2))]
-        ends = lambda ip, media, send: {"bind": [[ip, SIP], [ip, media]], "start": start, "end": start + over + 0.5,
+                     (self.over + 0.2, 0, self.caller, SIP, answer("BYE", 2))]
+        ends = lambda ip, media, send: {"bind": [[ip, SIP], [ip, media]], "start": start, "end": start + self.over + 0.5,
                                         "send": [[*words[:4], words[4].hex()] for words in send]}
         return ends(self.caller, CALLER_MEDIA, calling), ends(self.called, CALLED_MEDIA, answering)
 
     def audio(self, speaker, to, port, ssrc):
         for number, payload in enumerate(self.spoken[speaker]):
             header = struct.pack(">BBHII", 0x80, 8, 1000 + number, 8000 + 160 * number, ssrc)
-            yield 0.3 + 0.02 * number, 1, to, port, header + payload
+            yield 0.3 + self.every * number, 1, to, port, header + payload
 
     def message(self, first, method, cseq, media_ip, media_port):
         session = ""
@@ -149,16 +151,17 @@ class Store(unittest.TestCase):
             out.write(policy)
         self.programs.start_up("-i", self.lab.link, "--config", config)
 
-    def talk(self):
-        """Plays the call."""
+    def begin(self):
+        """Begins the call; gives when, and what waits for its end."""
         paths = [os.path.join(self.folder, name) for name in ("caller.json", "called.json")]
-        for path, script in zip(paths, self.call.script(time.time() + 1.0)):
+        start = time.time() + 1.0
+        for path, script in zip(paths, self.call.script(start)):
             with open(path, "w", encoding="utf-8") as out:
                 json.dump(script, out)
         caller = subprocess.Popen([sys.executable, SPEAK, paths[0]], start_new_session=True)
         self.addCleanup(end, caller)
         called = self.lab.inside(sys.executable, SPEAK, paths[1])
-        self.assertEqual((caller.wait(20), called.wait(20)), (0, 0))
+        return start, lambda: self.assertEqual((caller.wait(20), called.wait(20)), (0, 0))
 
     def settled(self):
         """The row of the balance once it closes with everything accounted for."""
@@ -195,7 +198,8 @@ class Store(unittest.TestCase):
     def run_call(self, policy):
         """Plays a call under a policy up to the end of all programs; gives the row of the balance and what was grabbed."""
         self.start(policy)
-        self.talk()
+        _, talk = self.begin()
+        talk()
         row = self.settled()
         grabbed = {name: self.grabbed(f"udp port {port}") for name, port in (("signals", SIP), ("media", CALLER_MEDIA))}
         held = self.holders()
@@ -229,6 +233,28 @@ class Store(unittest.TestCase):
         self.assertTrue(any(path.startswith("archive/") for path in held), held)
         self.assertEqual((len(grabbed["signals"]), len(grabbed["media"])), (SIGNALS, 2 * PACKETS))
         self.assertEqual((row["archived_packets"], row["not_stored_packets"]), (row["captured_packets"], 0))
+
+    def test_what_a_slow_analyzer_lost_for_good_is_no_loss_of_the_network(self):
+        self.call = Conversation(self.lab.address, self.lab.peer, packets=5000, size=1000, every=0.001)
+        self.start('[collector]\nsubscriber_queue = "1B"\n[collector.sources."*"]\nstore = false\nfilter = "not port 5060"\n')
+        analyzer = children_of(self.programs.process.pid)["analyzer"]
+        start, talk = self.begin()
+        time.sleep(max(0.0, start + 1.3 - time.time()))
+        os.kill(analyzer, signal.SIGSTOP)
+        try:
+            time.sleep(2.5)
+        finally:
+            os.kill(analyzer, signal.SIGCONT)
+        talk()
+        self.settled()
+        self.assertEqual(self.programs.end_up(), [])
+        final = [event for event in self.programs.events() if event["type"] == "rtp" and event["rtp"].get("final")]
+        self.assertEqual(len(final), 2)
+        for event in final:
+            quality = event["rtp"]
+            self.assertEqual((quality["expected"], quality["packets"] + quality["lost"]), (5000, 5000))
+            self.assertGreater(quality["lost"], 100, "nothing was lost: the test shows nothing")
+            self.assertEqual((quality["lost_by_capture"], quality["loss"]["percent"]), (quality["lost"], 0))
 
 
 if __name__ == "__main__":
