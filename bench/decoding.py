@@ -1,5 +1,6 @@
 """Decoding capture files: `tapline analyze` beside the floor of reading them."""
 import os
+import struct
 import subprocess
 
 from measuring import Figure, Peerless, Row, cost, generated, need
@@ -19,13 +20,13 @@ def mix(options):
 
 
 def count_of(path):
-    import struct
-    size, at, packets = os.path.getsize(path), 24, 0
+    """Packets of a pcap; read bit by bit, since a child begins with its parent's memory in its own peak."""
+    packets = 0
     with open(path, "rb") as capture:
-        data = capture.read()
-    while at + 16 <= size:
-        at += 16 + struct.unpack_from("<I", data, at + 8)[0]
-        packets += 1
+        capture.seek(24)
+        while len(head := capture.read(16)) == 16:
+            capture.seek(struct.unpack_from("<I", head, 8)[0], os.SEEK_CUR)
+            packets += 1
     return packets
 
 
@@ -53,9 +54,25 @@ def peer(name, program, *words):
     return Row(name, measure)
 
 
-ONLY_DNS = [word for protocol in ("http", "sip", "rtp", "rtcp") for word in ("--set", f"analyzer.protocols.{protocol}.enabled=false")]
+def streams(count):
+    """What a packet of one of many RTP streams costs, and whether memory depends on how long they last."""
+    def measure(options):
+        tapline = os.path.join(options.bin, "tapline")
+        short = generated(options, "streams.py", f"streams-{count}.pcap", options.packets // 4, count)
+        long = generated(options, "streams.py", f"streams-{count}-long.pcap", options.packets, count)
+        runs = [(cost([tapline, "analyze", long, "-o", "ndjson"]), cost([tapline, "analyze", short, "-o", "ndjson"])) for _ in range(options.runs)]
+        name = f"tapline analyze, {count} RTP streams side by side"
+        return [Figure(name, [long[0] / options.packets * 1e6 for long, _ in runs], "CPU us/packet", "<= 1.5"),
+                Figure(f"{name}: peak memory", [long[1] for long, _ in runs], "MiB"),
+                Figure(f"{name}: peak memory, 4 times as long / once", [long[1] / short[1] for long, short in runs], "", "flat")]
+    return Row(f"tapline analyze, {count} RTP streams", measure)
+
+
+ONLY_DNS = [word for protocol in ("http", "sip", "rtp") for word in ("--set", f"analyzer.protocols.{protocol}.enabled=false")]
 ROWS = [
     peer("tcpdump -r -w /dev/null (reading, the floor)", "tcpdump", "-r", "{}", "-w", "/dev/null"),
+    analyze("tapline analyze, one worker, DNS, ICMP and flows", "<= 0.6", "<= 100", *ONLY_DNS),
     analyze("tapline analyze, one worker, all decoders and flows", "<= 1.0", "<= 100"),
+    streams(2000),
     peer("tshark, protocol hierarchy only", "tshark", "-q", "-z", "io,phs", "-r", "{}"),
 ]

@@ -1,19 +1,25 @@
 //! Events as JSON objects: nested by the dots of their paths, keys in the order of the schema, one line each.
 
 use crate::{Event, Key, Schema, Value, common};
+use hashbrown::HashMap;
 use std::net::IpAddr;
 
 /// Writes events as JSON. Keeps its working memory from event to event.
 #[derive(Debug)]
 pub struct JsonWriter<'s> {
     schema: &'s Schema,
-    order: Vec<(u16, u16)>,
+    ranks: Vec<u16>,
+    /// Orders already found, by the ranks of the fields as they were put: events of one kind come in few shapes.
+    orders: HashMap<Box<[u16]>, Box<[(u16, u16)]>>,
 }
+
+/// Shapes of events that are remembered; then it begins anew.
+const ORDERS_MAX: usize = 1024;
 
 impl<'s> JsonWriter<'s> {
     /// A writer for events whose fields stand in `schema`.
     pub fn new(schema: &'s Schema) -> Self {
-        Self { schema, order: Vec::with_capacity(64) }
+        Self { schema, ranks: Vec::with_capacity(64), orders: HashMap::new() }
     }
 
     /// Appends the event to `out` as one JSON object without line end: `_id`, the fields, and under `tapline` where its
@@ -24,22 +30,22 @@ impl<'s> JsonWriter<'s> {
             Some((field, value)) => Some((*field, value)),
             None => extra.get(index - event.fields().len()).map(|(field, value)| (*field, value)),
         };
-        self.order.clear();
-        for index in 0..event.fields().len() + extra.len() {
-            if let Some((field, _)) = all(index) {
-                if usize::from(field.rank()) < self.schema.places.len() {
-                    self.order.push((field.rank(), index as u16));
-                }
+        self.ranks.clear();
+        self.ranks.extend((0..event.fields().len() + extra.len()).filter_map(all).map(|(field, _)| field.rank()));
+        if !self.orders.contains_key(self.ranks.as_slice()) {
+            if self.orders.len() >= ORDERS_MAX {
+                self.orders.clear();
             }
+            self.orders.insert(self.ranks.as_slice().into(), self.order());
         }
-        self.order.sort_unstable();
+        let order = self.orders.get(self.ranks.as_slice()).map(Box::as_ref).unwrap_or_default();
 
         out.extend_from_slice(b"{\"_id\":\"");
         out.extend_from_slice(&event.id().digits());
         out.extend_from_slice(b"\",");
         let mut open: &[u16] = &[];
-        for (at, &(rank, index)) in self.order.iter().enumerate() {
-            if self.order.get(at + 1).is_some_and(|next| next.0 == rank) {
+        for (at, &(rank, index)) in order.iter().enumerate() {
+            if order.get(at + 1).is_some_and(|next| next.0 == rank) {
                 continue;
             }
             let place = &self.schema.places[usize::from(rank)];
@@ -63,6 +69,15 @@ impl<'s> JsonWriter<'s> {
         if out.last() == Some(&b',') {
             out.pop();
         }
+    }
+
+    /// Rank and place of the fields in the order of the schema, without those that are not in it.
+    fn order(&self) -> Box<[(u16, u16)]> {
+        let ranks = self.ranks.iter().enumerate();
+        let known = ranks.filter(|(_, rank)| usize::from(**rank) < self.schema.places.len());
+        let mut order: Vec<_> = known.map(|(index, rank)| (*rank, index as u16)).collect();
+        order.sort_unstable();
+        order.into()
     }
 }
 
