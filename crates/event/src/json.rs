@@ -10,8 +10,11 @@ pub struct JsonWriter<'s> {
     schema: &'s Schema,
     ranks: Vec<u16>,
     /// Orders already found, by the ranks of the fields as they were put: events of one kind come in few shapes.
-    orders: HashMap<Box<[u16]>, Box<[(u16, u16)]>>,
+    orders: HashMap<Box<[u16]>, Box<Order>>,
 }
+
+/// Rank and index of each field, in the order in which they are written.
+type Order = [(u16, u16)];
 
 /// Shapes of events that are remembered; then it begins anew.
 const ORDERS_MAX: usize = 1024;
@@ -72,7 +75,7 @@ impl<'s> JsonWriter<'s> {
     }
 
     /// Rank and place of the fields in the order of the schema, without those that are not in it.
-    fn order(&self) -> Box<[(u16, u16)]> {
+    fn order(&self) -> Box<Order> {
         let ranks = self.ranks.iter().enumerate();
         let known = ranks.filter(|(_, rank)| usize::from(**rank) < self.schema.places.len());
         let mut order: Vec<_> = known.map(|(index, rank)| (*rank, index as u16)).collect();
