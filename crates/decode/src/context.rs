@@ -286,7 +286,11 @@ impl Context<'_> {
         }
         event.put(&common::NETWORK_BYTES, exchange.request_bytes + exchange.response_bytes.unwrap_or(0));
         event.put(&common::NETWORK_DIRECTION, self.direction(client.address, server.address));
-        event.put(&common::RELATED_IP, Value::list([client.address, server.address]));
+        let mut related = vec![client.address];
+        if server.address != client.address {
+            related.push(server.address);
+        }
+        event.put(&common::RELATED_IP, Value::list(related));
         event.put(&common::EVENT_START, exchange.began.time);
         if let Some(ended) = exchange.ended {
             event.put(&common::EVENT_END, ended.time);

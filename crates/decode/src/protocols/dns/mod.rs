@@ -437,6 +437,7 @@ fn put_records(event: &mut Event, settings: &Settings, message: &Message, bytes:
         {
             related.swap(0, 1);
         }
+        related.dedup();
         for address in resolved {
             if !related.contains(&address) {
                 related.push(address);

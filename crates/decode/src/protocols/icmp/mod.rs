@@ -136,7 +136,11 @@ impl FlowDecoder for Decoder {
             }
             Role::Response(request) => {
                 let answer = Open { side, icmp, began, bytes };
-                let asked = |open: &Open| open.side != side && open.icmp.kind == request && open.icmp.rest == icmp.rest;
+                // Who talks to itself does so from one side only.
+                let to_itself = context.flow.first.address == context.flow.second.address;
+                let asked = |open: &Open| {
+                    (open.side != side || to_itself) && open.icmp.kind == request && open.icmp.rest == icmp.rest
+                };
                 match self.open.iter().position(asked).and_then(|at| self.open.remove(at)) {
                     Some(open) => emit(context, Some(&open), Some(&answer), None),
                     None => emit(context, None, Some(&answer), Some("The request of this answer was not seen")),
