@@ -27,6 +27,9 @@ const PARKED_NANOS: u64 = 600_000_000_000;
 /// How long after its last packet a closed connection is remembered: twice the longest life of a segment is usual (RFC 9293 3.6.1).
 const CLOSED_NANOS: u64 = 120_000_000_000;
 
+/// So many periods without a packet are worth looking for the next that matters.
+const FAR_PERIODS: u64 = 100;
+
 /// A packet on its way in.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
@@ -589,9 +592,26 @@ impl Engine {
             }
             self.end_silent(next, out);
             self.report_period(next, period, out);
-            next = next.plus_nanos(period);
+            let following = next.plus_nanos(period);
+            let far = clock.since(following) / period > FAR_PERIODS;
+            next = if far { following.max(after(self.next_change(next, period)).min(after(clock))) } else { following };
         }
         self.next_period = Some(next);
+    }
+
+    /// Before which moment nothing can become due for a report or end, as far as the active flows go: in a capture whose times
+    /// jump by years, the periods between need not be walked through one by one.
+    fn next_change(&mut self, now: Timestamp, period: u64) -> Timestamp {
+        let timeout = self.flows_config.timeout.nanos().unwrap_or(30_000_000_000);
+        let mut earliest = Timestamp::from_nanos(u64::MAX / 2);
+        for handle in self.table.handles(List::Active) {
+            let Some(flow) = self.table.get_mut(handle) else { continue };
+            let due = flow.info.began.time.plus_nanos(period);
+            let change = if due > now { due } else { flow.info.last.0.plus_nanos(timeout) };
+            // One period early, since what is due within a period is reported at its end.
+            earliest = earliest.min(Timestamp::from_nanos(change.nanos().saturating_sub(2 * period)));
+        }
+        earliest
     }
 
     fn report_period(&mut self, clock: Timestamp, period: u64, out: &mut dyn Emit) {
