@@ -134,6 +134,19 @@ fn a_hole_of_garbage_is_skipped_and_counted() {
 }
 
 #[test]
+fn damage_is_got_over_in_the_same_way_however_few_bytes_come_at_once() {
+    for file in [pcap_file(5, Precision::Microseconds), pcapng_file()] {
+        for at in 0..file.len() {
+            let mut damaged = file.clone();
+            damaged[at] ^= 0x15;
+            if CaptureReader::new(&damaged[..]).is_ok() {
+                assert_eq!(all(Drops(&damaged)), all(&damaged[..]), "byte {at}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_cut_file_gives_everything_before_the_cut() {
     let file = pcap_file(3, Precision::Microseconds);
     for cut in 24..file.len() {

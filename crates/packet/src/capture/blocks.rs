@@ -96,9 +96,9 @@ impl<R: Read> CaptureReader<R> {
             return self.lying_block("the file ends within a block");
         }
         if u32_at(self.buffer.window(), length - 4, big_endian) != Some(length as u32) {
-            let behind = self.buffer.window().get(length..).unwrap_or(&[]);
-            let at_the_end = behind.is_empty() && !self.buffer.fill(length + 1)?;
-            let behind = self.buffer.window().get(length..).unwrap_or(&[]);
+            let (window, ended) = self.buffer.next(length + SCAN_BYTES);
+            let behind = window.get(length..).unwrap_or(&[]);
+            let at_the_end = behind.is_empty() && ended;
             if !at_the_end && !is_block(behind, big_endian) {
                 return self.lying_block("a block whose two lengths differ");
             }
@@ -276,11 +276,12 @@ impl<R: Read> CaptureReader<R> {
             return Err(self.damaged(problem));
         }
         self.scans_left -= 1;
-        self.buffer.fill(SCAN_BYTES)?;
-        let (window, big_endian) = (self.buffer.window(), self.big_endian);
-        let last_start = window.len().min(SCAN_BYTES).saturating_sub(12);
+        let big_endian = self.big_endian;
+        let (window, _) = self.buffer.next(SCAN_BYTES);
+        let last_start = window.len().saturating_sub(12);
         let found = (4..=last_start).find(|at| window.get(*at..).is_some_and(|rest| is_block(rest, big_endian)));
         let Some(distance) = found else {
+            self.buffer.fill(SCAN_BYTES)?;
             return Err(self.damaged(problem));
         };
         let kind = u32_at(window, 0, big_endian).unwrap_or(0);

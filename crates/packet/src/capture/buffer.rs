@@ -17,11 +17,13 @@ pub(super) struct Buffer<R> {
     /// Offset in the stream of `bytes[0]`.
     base: u64,
     ended: bool,
+    /// Why the stream could not be read further, until somebody needs what is not there.
+    failure: Option<std::io::Error>,
 }
 
 impl<R: Read> Buffer<R> {
     pub fn new(input: R) -> Self {
-        Self { input, bytes: vec![0; READ_BYTES], start: 0, end: 0, base: 0, ended: false }
+        Self { input, bytes: vec![0; READ_BYTES], start: 0, end: 0, base: 0, ended: false, failure: None }
     }
 
     /// What has been read and not yet consumed.
@@ -35,9 +37,12 @@ impl<R: Read> Buffer<R> {
         self.base + self.start as u64
     }
 
-    /// Whether the stream ends where the window ends.
-    pub const fn ended(&self) -> bool {
-        self.ended
+    /// The next `length` bytes as far as the stream has them, and whether it ends with them: the same however few bytes the
+    /// stream gives at once.
+    pub fn next(&mut self, length: usize) -> (&[u8], bool) {
+        let more = self.look_ahead(length + 1);
+        let window = self.window();
+        (window.get(..length).unwrap_or(window), !more && self.ended)
     }
 
     #[inline]
@@ -60,12 +65,22 @@ impl<R: Read> Buffer<R> {
     /// Makes the window at least `need` bytes long if the stream has as many; says whether it has.
     #[inline]
     pub fn fill(&mut self, need: usize) -> Result<bool, CaptureError> {
-        if self.end - self.start >= need { Ok(true) } else { self.read(need) }
+        if self.look_ahead(need) {
+            return Ok(true);
+        }
+        let offset = self.base + self.end as u64;
+        self.failure.take().map_or(Ok(false), |source| Err(CaptureError::Read { offset, source }))
+    }
+
+    /// The same without an error: what is there can still be given out where the stream fails behind it.
+    #[inline]
+    pub fn look_ahead(&mut self, need: usize) -> bool {
+        self.end - self.start >= need || self.read(need)
     }
 
     #[cold]
     #[inline(never)]
-    fn read(&mut self, need: usize) -> Result<bool, CaptureError> {
+    fn read(&mut self, need: usize) -> bool {
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
             self.base += self.start as u64;
@@ -75,14 +90,14 @@ impl<R: Read> Buffer<R> {
         if need > self.bytes.len() {
             self.bytes.resize(need.next_multiple_of(READ_BYTES), 0);
         }
-        while self.end < need && !self.ended {
+        while self.end < need && !self.ended && self.failure.is_none() {
             match self.input.read(&mut self.bytes[self.end..]) {
                 Ok(0) => self.ended = true,
                 Ok(length) => self.end = self.bytes.len().min(self.end + length),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(source) => return Err(CaptureError::Read { offset: self.base + self.end as u64, source }),
+                Err(error) => self.failure = Some(error),
             }
         }
-        Ok(self.end >= need)
+        self.end >= need
     }
 }

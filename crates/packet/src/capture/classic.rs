@@ -16,6 +16,8 @@ const BELIEVABLE_SECONDS: u64 = 30 * 86_400;
 /// How many records in a row must be believable.
 const BELIEVABLE_RECORDS: usize = 3;
 const FILE_HEADER: usize = 24;
+/// The part of a record's header that every kind has.
+const RECORD_FIXED: usize = 16;
 
 /// What a magic number says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,7 @@ struct Record {
 impl Classic {
     #[inline]
     fn record(&self, window: &[u8]) -> Option<Record> {
-        let head: &[u8; 16] = window.first_chunk()?;
+        let head: &[u8; RECORD_FIXED] = window.first_chunk()?;
         let word = |at: usize| {
             let bytes = [head[at], head[at + 1], head[at + 2], head[at + 3]];
             if self.kind.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
@@ -152,7 +154,8 @@ impl<R: Read> CaptureReader<R> {
         if !self.buffer.fill(length)? {
             return self.lying_record(&record, "the file ends within a packet");
         }
-        // A look ahead, where it costs nothing: if the next record is nonsense, this one's length may be the lie.
+        // A look ahead: if the next record is nonsense, this one's length may be the lie.
+        self.buffer.look_ahead(length + RECORD_FIXED);
         let next = self.buffer.window().get(length..).and_then(|behind| classic.record(behind));
         let suspicious =
             next.is_some_and(|next| next.captured as usize > classic.longest || next.fraction >= 1_000_000_000);
@@ -227,16 +230,13 @@ impl<R: Read> CaptureReader<R> {
     }
 
     /// The distance from the window's beginning to the next run of believable records.
-    fn find_records(&mut self) -> Result<Option<usize>, CaptureError> {
-        if self.scans_left == 0 {
-            return Ok(None);
-        }
-        self.scans_left -= 1;
-        self.buffer.fill(SCAN_BYTES)?;
-        let (window, classic, last, ended) = (self.buffer.window(), &self.classic, self.last_time, self.buffer.ended());
-        let last_start = window.len().min(SCAN_BYTES).saturating_sub(classic.record_header);
-        Ok((classic.record_header..=last_start)
-            .find(|at| window.get(*at..).is_some_and(|rest| classic.is_believable_run(rest, last, ended))))
+    fn find_records(&mut self) -> Option<usize> {
+        self.scans_left = self.scans_left.checked_sub(1)?;
+        let (classic, last) = (self.classic, self.last_time);
+        let (window, ended) = self.buffer.next(SCAN_BYTES);
+        let last_start = window.len().saturating_sub(classic.record_header);
+        (classic.record_header..=last_start)
+            .find(|at| window.get(*at..).is_some_and(|rest| classic.is_believable_run(rest, last, ended)))
     }
 
     /// A record whose length cannot be: the packet is given out as far as the next believable record, or skipped.
@@ -248,12 +248,14 @@ impl<R: Read> CaptureReader<R> {
         // Some writers mix the orders: the header in one, the records in the other.
         let mut turned = self.classic;
         turned.kind.big_endian = !turned.kind.big_endian;
-        if turned.is_believable_run(self.buffer.window(), self.last_time, self.buffer.ended()) {
+        let (window, ended) = self.buffer.next(SCAN_BYTES);
+        if turned.is_believable_run(window, self.last_time, ended) {
             self.warn(self.buffer.offset(), "from here on records are in the other byte order", 0);
             self.classic = turned;
             return Ok(Look::Again);
         }
-        let Some(distance) = self.find_records()? else {
+        let Some(distance) = self.find_records() else {
+            self.buffer.fill(SCAN_BYTES)?;
             return Err(self.damaged(problem));
         };
         let captured = distance - self.classic.record_header;
@@ -276,7 +278,7 @@ impl<R: Read> CaptureReader<R> {
     /// A believable record before a nonsensical one: whose length lies?
     #[cold]
     fn suspicious_record(&mut self, record: &Record, length: usize) -> Result<Look, CaptureError> {
-        let Some(distance) = self.find_records()? else {
+        let Some(distance) = self.find_records() else {
             return Ok(Look::Packet(self.classic_packet(record, record.captured as usize)));
         };
         let captured = distance - self.classic.record_header;
