@@ -10,7 +10,7 @@ help:
 	@echo "make test             all tests; the last one is the demo"
 	@echo "make lint             fmt, clippy, dependency rules"
 	@echo "make bench            measured figures beside tcpdump and dumpcap"
-	@echo "make fuzz [FOR=60]    fuzz every reader of foreign bytes (needs a nightly toolchain and cargo-fuzz)"
+	@echo "make fuzz [FOR=60]    fuzz every reader of foreign bytes and every decoder, each for so many seconds"
 	@echo "make deb              a Debian package in target/debian"
 
 build:
@@ -41,6 +41,7 @@ bench:
 	$(PYTHON) bench/run.py --bin $(BIN) $(BENCH)
 
 fuzz:
+	@packaging/setup-debian fuzz
 	fuzz/run $(or $(FOR),60)
 
 deb: build

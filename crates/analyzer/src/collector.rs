@@ -123,7 +123,10 @@ fn unreachable(error: &ClientError) -> LogError {
 }
 
 /// A stored or published entry, decompressed and checked for what the meta part promises.
-fn entry(meta: &EntryMeta, frame: &[u8]) -> Result<LogEntry, String> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_entry(meta: &EntryMeta, frame: &[u8]) -> Result<LogEntry, String> {
     let source: SourceName = meta.source.parse().map_err(|error| format!("{error}"))?;
     let epoch: Epoch = meta.epoch.parse().map_err(|error| format!("{error}"))?;
     let raw = match meta.encoding.as_str() {
@@ -152,7 +155,7 @@ impl Log for Collector {
         let message = subscriber.receive(timeout).map_err(|error| LogError::Broken(error.to_string()))?;
         Ok(match message {
             None => Received::Nothing,
-            Some(Message::Entry(EntryFrame { meta, frame })) => match entry(&meta, &frame) {
+            Some(Message::Entry(EntryFrame { meta, frame })) => match read_entry(&meta, &frame) {
                 Ok(entry) => Received::Entry(entry),
                 Err(problem) => Received::Bad(problem),
             },
@@ -197,7 +200,7 @@ impl Log for Collector {
             })
             .map_err(|error: ClientError| unreachable(&error))?;
         for stored in entries {
-            match entry(&stored.meta, &stored.frame) {
+            match read_entry(&stored.meta, &stored.frame) {
                 Ok(entry) => each(entry).map_err(|error| LogError::Broken(error.to_string()))?,
                 Err(problem) => tracing::warn!("the archive's {problem}"),
             }

@@ -8,21 +8,37 @@ use uplink::EntryHead;
 
 /// Why an entry is refused: always the sender's fault.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refused {
+pub enum Refused {
+    /// Its frame, or what its message says of it.
     #[error("batch {0}: it cannot be decompressed within the limits")]
     Compression(u64),
+    /// What the frame holds.
     #[error("batch {seq}: {error}")]
-    Content { seq: u64, error: packet::BatchError },
+    Content {
+        /// Its sequence number.
+        seq: u64,
+        /// What is wrong.
+        error: packet::BatchError,
+    },
+    /// Another entry than its message says.
     #[error("batch {0}: what is inside names another source, epoch or sequence number than its message")]
     Name(u64),
+    /// Interfaces that nobody announced.
     #[error("batch {0}: it refers to an interface set that was not announced")]
     Set(u64),
 }
 
 /// An entry that was checked.
 #[derive(Debug)]
-pub(crate) enum Checked {
-    Batch { header: BatchHeader, occurs: BatchIndex },
+pub enum Checked {
+    /// Packets.
+    Batch {
+        /// What its opening block says.
+        header: BatchHeader,
+        /// What occurs in it.
+        occurs: BatchIndex,
+    },
+    /// What was lost.
     Gap(GapRecord),
 }
 
@@ -54,7 +70,10 @@ fn decompress(frame: &[u8], raw_length: usize) -> Option<Vec<u8>> {
 }
 
 /// Checks an entry of `source` and `epoch`; gives it with its decompressed bytes.
-pub(crate) fn check<'s>(
+///
+/// # Errors
+/// The first thing that is not as its message says.
+pub fn check<'s>(
     source: &SourceName,
     epoch: Epoch,
     head: &EntryHead,

@@ -15,6 +15,7 @@ mod session;
 mod settings;
 mod shared;
 
+pub use check::{Checked, Refused, check as check_entry};
 pub use policy::{SourcePolicy, Store};
 pub use run::{RunError, check, run};
 pub use settings::{Compression, OsmoPcap, Retention, Settings, V1Format};

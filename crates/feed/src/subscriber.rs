@@ -83,44 +83,46 @@ impl Subscriber {
             Err(error) => return Err(failed(error)),
         }
         match self.socket.recv_multipart(zmq::DONTWAIT) {
-            Ok(parts) => Ok(Some(read(parts))),
+            Ok(parts) => Ok(Some(Message::read(parts))),
             Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => Ok(None),
             Err(error) => Err(failed(error)),
         }
     }
 }
 
-/// Reads the parts of a message.
-fn read(parts: Vec<Vec<u8>>) -> Message {
-    let mut parts = parts.into_iter();
-    let topic = parts.next().map(|topic| String::from_utf8_lossy(&topic).into_owned()).unwrap_or_default();
-    let rest: Vec<Vec<u8>> = parts.collect();
-    let bad = |problem: &str| Message::Bad(format!("{topic:.100}: {problem}"));
-    if topic.starts_with("data.v2.") {
-        let Ok([meta, frame]) = <[Vec<u8>; 2]>::try_from(rest) else { return bad("it has not three parts") };
-        return match serde_json::from_slice::<EntryMeta>(&meta) {
-            Ok(meta) if meta.v == 1 => Message::Entry(EntryFrame { meta, frame }),
-            Ok(meta) => bad(&format!("its form has version {}, this program reads version 1", meta.v)),
-            Err(error) => bad(&error.to_string()),
-        };
+impl Message {
+    /// Reads the parts of a message.
+    pub fn read(parts: Vec<Vec<u8>>) -> Self {
+        let mut parts = parts.into_iter();
+        let topic = parts.next().map(|topic| String::from_utf8_lossy(&topic).into_owned()).unwrap_or_default();
+        let rest: Vec<Vec<u8>> = parts.collect();
+        let bad = |problem: &str| Message::Bad(format!("{topic:.100}: {problem}"));
+        if topic.starts_with("data.v2.") {
+            let Ok([meta, frame]) = <[Vec<u8>; 2]>::try_from(rest) else { return bad("it has not three parts") };
+            return match serde_json::from_slice::<EntryMeta>(&meta) {
+                Ok(meta) if meta.v == 1 => Message::Entry(EntryFrame { meta, frame }),
+                Ok(meta) => bad(&format!("its form has version {}, this program reads version 1", meta.v)),
+                Err(error) => bad(&error.to_string()),
+            };
+        }
+        if let Some(name) = topic.strip_prefix("event.v2.") {
+            let Some((name, source)) = name.split_once('.') else { return bad("it names no source") };
+            let source = source.trim_end_matches('/').to_owned();
+            return Message::Event { name: name.to_owned(), source, body: rest.into_iter().next().unwrap_or_default() };
+        }
+        if let Some(source) = topic.strip_prefix("data.v1.") {
+            let source = source.to_owned();
+            return match <[Vec<u8>; 2]>::try_from(rest) {
+                Ok([link_header, record]) => Message::V1Packet { source, link_header, record },
+                Err(_) => bad("it has not three parts"),
+            };
+        }
+        if topic.starts_with("event.v1.") {
+            let path = rest.first().map(|path| String::from_utf8_lossy(path).into_owned());
+            return Message::V1Event { topic, path };
+        }
+        bad("an unknown topic")
     }
-    if let Some(name) = topic.strip_prefix("event.v2.") {
-        let Some((name, source)) = name.split_once('.') else { return bad("it names no source") };
-        let source = source.trim_end_matches('/').to_owned();
-        return Message::Event { name: name.to_owned(), source, body: rest.into_iter().next().unwrap_or_default() };
-    }
-    if let Some(source) = topic.strip_prefix("data.v1.") {
-        let source = source.to_owned();
-        return match <[Vec<u8>; 2]>::try_from(rest) {
-            Ok([link_header, record]) => Message::V1Packet { source, link_header, record },
-            Err(_) => bad("it has not three parts"),
-        };
-    }
-    if topic.starts_with("event.v1.") {
-        let path = rest.first().map(|path| String::from_utf8_lossy(path).into_owned());
-        return Message::V1Event { topic, path };
-    }
-    bad("an unknown topic")
 }
 
 #[cfg(test)]
@@ -173,7 +175,7 @@ mod tests {
             vec![b"data.v2.x/".to_vec(), b"{".to_vec(), vec![]],
             vec![b"?".to_vec()],
         ] {
-            assert!(matches!(read(parts), Message::Bad(_)));
+            assert!(matches!(Message::read(parts), Message::Bad(_)));
         }
     }
 }
