@@ -334,7 +334,7 @@ impl<L: Log> Live<L> {
                 let mut clock = state.clock;
                 let mut repeating = state.repeating;
                 let mut number = first_packet;
-                let (mut bytes, mut lost) = (0, 0);
+                let (mut bytes, mut lost) = (0, 0u64);
                 for item in items {
                     match item {
                         Item::Packet(packet) => {
@@ -347,7 +347,7 @@ impl<L: Log> Live<L> {
                             clock = clock.max(packet.time);
                             bytes += packet.data.len() as u64;
                             self.pool.packet(&stream, &entry.interfaces, number, &packet, &mut self.delivery)?;
-                            number += 1;
+                            number = number.saturating_add(1);
                         }
                         Item::Statistics(statistics) => {
                             let dropped = statistics.dropped_by_interface.saturating_add(statistics.dropped_by_kernel);
@@ -355,7 +355,7 @@ impl<L: Log> Live<L> {
                             let before = state.dropped.insert(statistics.interface, dropped).unwrap_or(0);
                             let new = dropped.saturating_sub(before);
                             if new > 0 {
-                                lost += new;
+                                lost = lost.saturating_add(new);
                                 self.pool.lost(&stream, new, &mut self.delivery)?;
                             }
                         }

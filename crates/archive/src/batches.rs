@@ -118,7 +118,8 @@ fn open_index(segment: &SegmentFile, file: &File) -> io::Result<(Index, u64)> {
         index = Index::default();
     }
     let end_of_entries = index.summary().end;
-    let end_of_sections = index.sections.last().map_or(0, |section| section.offset + u64::from(section.length));
+    let end_of_sections =
+        index.sections.last().map_or(0, |section| section.offset.saturating_add(section.length.into()));
     let known = end_of_entries.max(end_of_sections);
     let mut scan = Scan { end: known, index, ..Scan::default() };
     if known < length {

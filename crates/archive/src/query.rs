@@ -305,7 +305,7 @@ impl QueryResult {
         for entry in &candidates {
             self.progress.bytes_total += u64::from(entry.length);
             self.progress.batches_total += 1;
-            self.progress.packets_total += entry.packets;
+            self.progress.packets_total = self.progress.packets_total.saturating_add(entry.packets);
         }
         let keep = self.progress.batches_total as usize <= CANDIDATES_KEPT;
         let number = self.plans.len();
@@ -335,7 +335,7 @@ impl QueryResult {
                 continue;
             }
             self.progress.gaps += 1;
-            self.progress.gap_packets += entry.packets;
+            self.progress.gap_packets = self.progress.gap_packets.saturating_add(entry.packets);
             let section = loaded.index.sections.get(entry.section as usize);
             if let (Some(section), true) = (section, self.gaps.len() < GAPS_KEPT) {
                 self.gaps.push(gap_record(&loaded.segment.source, section.epoch, entry));
@@ -369,7 +369,7 @@ impl QueryResult {
             original_length: found.original_length,
             data: active.bytes.get(found.at..found.at + found.length).unwrap_or(&[]),
         };
-        let number = active.entry.first_packet + u64::from(found.position);
+        let number = active.entry.first_packet.saturating_add(found.position.into());
         Ok(Some(Found { packet, number, seq: active.entry.seq, origin }))
     }
 
@@ -378,7 +378,7 @@ impl QueryResult {
     /// # Errors
     /// As [`QueryResult::next`].
     pub fn count(mut self) -> Result<u64, QueryError> {
-        let mut counted = 0;
+        let mut counted = 0u64;
         if self.query.filter.is_any() {
             for number in 0..self.plans.len() {
                 self.check_cancelled()?;
@@ -388,13 +388,13 @@ impl QueryResult {
                 let query = &self.query;
                 candidates.retain(|entry| {
                     let whole = query.covers(entry.time_min) && query.covers(entry.time_max);
-                    counted += if whole { entry.packets } else { 0 };
+                    counted = counted.saturating_add(if whole { entry.packets } else { 0 });
                     !whole
                 });
             }
         }
         while self.next()?.is_some() {
-            counted += 1;
+            counted = counted.saturating_add(1);
         }
         Ok(counted)
     }

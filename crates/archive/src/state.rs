@@ -153,7 +153,7 @@ impl EpochState {
 
     /// Packets lost in all gap records.
     pub fn gaps(&self) -> u64 {
-        self.gap_packets.values().sum()
+        self.gap_packets.values().fold(0, |sum, packets| sum.saturating_add(*packets))
     }
 }
 

@@ -11,6 +11,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+/// What a probe may claim to have lost, and where it may say that its packets begin.
+#[test]
+fn numbers_that_cannot_be_do_not_overflow() {
+    let folder = scratch();
+    let mut writer = open(folder.path());
+    let mut probe = Probe::new("web1", 1, ethernet());
+    probe.packet = u64::MAX - 2;
+    probe.send(&mut writer, &traffic(2)).unwrap();
+    for _ in 0..2 {
+        probe.packet = 0;
+        probe.lose(&mut writer, 1, u64::MAX).unwrap();
+    }
+    writer.commit().unwrap();
+    assert_eq!(writer.state(&probe.source, probe.epoch).unwrap().gaps(), u64::MAX);
+    let mut result = Archive::new(folder.path()).query(Query::default()).unwrap();
+    assert_eq!(result.progress().gap_packets, u64::MAX);
+    while result.next().unwrap().is_some() {}
+}
+
 type Stored = (u64, u32, u32, Vec<u8>);
 
 /// Frames of every kind that filters look at, again and again with other addresses and ports.

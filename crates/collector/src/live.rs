@@ -62,7 +62,8 @@ impl View {
             Ok(Item::Packet(packet)) => Some(packet),
             _ => None,
         });
-        for (number, packet) in (batch.first_packet..).zip(packets) {
+        for (position, packet) in (0u64..).zip(packets) {
+            let number = batch.first_packet.saturating_add(position);
             if matcher.accepts(&packet) {
                 // A pcapng stream holds packets of any kind.
                 let _ = self.dump.packet(&Found { packet, number, seq: *seq, origin }, out);

@@ -141,14 +141,14 @@ impl Losses {
             && let Some((_, oldest)) = self.list.pop_front()
             && let Some(next) = self.list.front_mut()
         {
-            next.1 += oldest;
+            next.1 = next.1.saturating_add(oldest);
         }
         self.list.push_back((time, packets));
     }
 
     pub(crate) fn total(&self, from: Timestamp, to: Timestamp) -> u64 {
         let within = |(time, _): &&(Timestamp, u64)| (from..=to).contains(time);
-        self.list.iter().filter(within).map(|(_, packets)| packets).sum()
+        self.list.iter().filter(within).fold(0, |sum, (_, packets)| sum.saturating_add(*packets))
     }
 }
 
