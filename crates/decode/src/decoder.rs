@@ -39,7 +39,8 @@ impl Side {
 pub enum Verdict {
     /// It does.
     Continue,
-    /// This is not its protocol: the engine forgets it and may try others with what comes. What it has emitted stays.
+    /// This is not its protocol: the engine lets it finish, forgets it and may try others with what comes. What it has emitted
+    /// stays.
     GiveBack,
 }
 
@@ -87,7 +88,8 @@ pub trait FlowDecoder: Send {
         let _ = (context, now);
     }
 
-    /// The flow ends: by time-out, by the end of input, or because a bound cut it off. Whatever is open is emitted now.
+    /// The flow ends for this decoder: by time-out, by the end of input, because a bound cut it off, or because it gave the
+    /// flow back. Whatever is open is emitted now.
     fn finish(&mut self, context: &mut Context<'_>) {
         let _ = context;
     }

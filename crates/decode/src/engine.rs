@@ -424,6 +424,7 @@ impl Engine {
             if decoder.datagram(&mut context, side, payload, wire) == Verdict::Continue {
                 break;
             }
+            decoder.finish(&mut context);
             flow.refused |= 1 << *number;
             flow.slot = Slot::Undecided(None);
         }
@@ -904,6 +905,7 @@ impl Feed<'_> {
         for (side, packet, bytes) in &sampled.pieces {
             let mut context = self.context(&mut flow.info, *packet, completing);
             if decoder.data(&mut context, *side, bytes) == Verdict::GiveBack {
+                decoder.finish(&mut context);
                 return false;
             }
         }

@@ -82,6 +82,40 @@ fn recorded() -> Vec<(u64, Vec<u8>)> {
     packets
 }
 
+fn from_40000(protocol: u8, port: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    packet.extend(40_000u16.to_be_bytes());
+    packet.extend(port.to_be_bytes());
+    if protocol == 6 {
+        packet.extend(sequence.to_be_bytes());
+        packet.extend([0, 0, 0, 0, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
+    } else {
+        packet.extend((8 + payload.len() as u16).to_be_bytes());
+        packet.extend([0, 0]);
+    }
+    packet.extend(payload);
+    let length = packet.len() as u16;
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    packet
+}
+
+/// A question, and then something that is no DNS: the decoder gives the flow back, and its question is told all the same.
+#[test]
+fn what_was_open_is_told_when_a_flow_is_given_back() {
+    const OPTIONS: &str = "[flows]\nenabled = false\n";
+    let question = b"\0\x01\x01\0\0\x01\0\0\0\0\0\0\x01a\x04test\0\0\x01\0\x01";
+    let stream = [&[0, question.len() as u8][..], question, &[0, 3, 1, 2, 3]].concat();
+    let whole = [(0, from_40000(6, 53, 1, &stream))];
+    assert_eq!(run(OPTIONS, 101, &whole), 1);
+    for cut in 1..stream.len() {
+        let (first, second) = stream.split_at(cut);
+        let cut_in_two = [(0, from_40000(6, 53, 1, first)), (0, from_40000(6, 53, 1 + first.len() as u32, second))];
+        assert_eq!(run(OPTIONS, 101, &cut_in_two), 1, "cut at {cut}");
+    }
+    let datagrams = [(0, from_40000(17, 4321, 0, question)), (1, from_40000(17, 4321, 0, b"?"))];
+    assert_eq!(run(OPTIONS, 101, &datagrams), 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
