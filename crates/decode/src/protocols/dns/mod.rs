@@ -75,6 +75,7 @@ impl Factory for Dns {
             settings: self.settings.clone(),
             open: VecDeque::new(),
             streams: [Vec::new(), Vec::new()],
+            began: [None; 2],
             skip: [0; 2],
             known_port,
             messages: 0,
@@ -142,6 +143,8 @@ struct Decoder {
     open: VecDeque<Open>,
     /// Bytes of each side of a stream that make no whole message yet.
     streams: [Vec<u8>; 2],
+    /// When they began to come.
+    began: [Option<Seen>; 2],
     /// Bytes of a message with a hole in it that are still to come.
     skip: [usize; 2],
     known_port: bool,
@@ -155,7 +158,8 @@ impl FlowDecoder for Decoder {
                 if wire_length > payload.len() && message.anomaly.is_some() {
                     message.anomaly = Some(("dns.cut_by_capture", payload.len()));
                 }
-                self.message(context, side, payload, message, wire_length as u64);
+                let began = context.begin();
+                self.message(context, side, began, payload, message, wire_length as u64);
                 Verdict::Continue
             }
             None if self.known_port => Verdict::Continue,
@@ -173,7 +177,10 @@ impl FlowDecoder for Decoder {
             let length = usize::from(u16::from_be_bytes(*head));
             let Some(whole) = rest.get(..length) else { break };
             match Message::parse(whole) {
-                Some(message) => self.message(context, side, whole, message, length as u64 + 2),
+                Some(message) => {
+                    let began = self.began[side.index()].take().unwrap_or_else(|| context.begin());
+                    self.message(context, side, began, whole, message, length as u64 + 2);
+                }
                 None if length == 0 => {}
                 None => return Verdict::GiveBack,
             }
@@ -183,6 +190,8 @@ impl FlowDecoder for Decoder {
         if stream.len() > MOST_BYTES + 2 {
             return Verdict::GiveBack;
         }
+        let began = self.began[side.index()].take();
+        self.began[side.index()] = (!stream.is_empty()).then(|| began.unwrap_or_else(|| context.begin()));
         self.streams[side.index()] = stream;
         Verdict::Continue
     }
@@ -193,6 +202,7 @@ impl FlowDecoder for Decoder {
         let Some(head) = stream.first_chunk::<2>() else { return Verdict::GiveBack };
         let missing = 2 + usize::from(u16::from_be_bytes(*head)) - stream.len().min(MOST_BYTES);
         stream.clear();
+        self.began[side.index()] = None;
         match usize::try_from(length) {
             Ok(length) if length <= missing => {
                 self.skip[side.index()] = missing - length;
@@ -226,7 +236,8 @@ impl FlowDecoder for Decoder {
     }
 
     fn oldest_needed(&self) -> Option<u64> {
-        self.open.front().map(|open| open.began.packet)
+        let open = self.open.front().map(|open| open.began);
+        self.began.into_iter().flatten().chain(open).map(|began| began.packet).min()
     }
 }
 
@@ -237,8 +248,15 @@ impl Decoder {
         }
     }
 
-    fn message(&mut self, context: &mut Context<'_>, side: Side, bytes: &[u8], message: Message, length: u64) {
-        let began = context.begin();
+    fn message(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        began: Seen,
+        bytes: &[u8],
+        message: Message,
+        length: u64,
+    ) {
         self.messages += 1;
         if message.is_response() {
             let is_it = |open: &Open| {
@@ -254,7 +272,7 @@ impl Decoder {
             let exchange = Exchange {
                 client: side.other(),
                 began: open.as_ref().map_or(began, |open| open.began),
-                ended: Some(began),
+                ended: Some(context.now()),
                 request_bytes: open.as_ref().map_or(0, |open| open.bytes),
                 response_bytes: Some(length),
             };
