@@ -5,6 +5,7 @@ use std::borrow::Cow;
 /// Longest head that is waited for on a stream.
 pub(crate) const HEAD_MAX: usize = 65_536;
 const HEADERS_MAX: usize = 256;
+const METHOD_MAX: usize = 32;
 const VERSION: &[u8] = b"SIP/2.0";
 
 /// The first line.
@@ -52,7 +53,16 @@ pub(crate) fn begins(bytes: &[u8]) -> bool {
     start(line).is_some()
 }
 
-/// The same for a line that has not ended.
+/// Whether a line that has not ended can become a first line: everything that [`start`] takes passes, however it is cut.
+fn may_become_start(line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let head = line.get(..VERSION.len()).unwrap_or(line);
+    let method = line.split(|byte| *byte == b' ').next().unwrap_or(line);
+    let is_request = || is_token(method) && method.len() <= METHOD_MAX && !line.iter().any(u8::is_ascii_control);
+    line.len() <= HEAD_MAX && (VERSION.starts_with(head) || is_request())
+}
+
+/// Whether a line that has not ended begins as first lines usually do.
 fn begins_open(line: &[u8]) -> bool {
     if line.len() > 4096 {
         return false;
@@ -90,10 +100,13 @@ fn start(line: &[u8]) -> Option<Start<'_>> {
         let code: u16 = std::str::from_utf8(code).ok()?.parse().ok()?;
         return (100..=699).contains(&code).then(|| Start::Response { code, reason: String::from_utf8_lossy(reason) });
     }
+    if line.iter().any(u8::is_ascii_control) {
+        return None;
+    }
     let line = line.strip_suffix(VERSION)?.strip_suffix(b" ")?;
     let space = memchr::memchr(b' ', line)?;
     let (method, uri) = (line.get(..space)?, line.get(space + 1..)?);
-    if !is_token(method) || method.len() > 32 || uri.trim_ascii().is_empty() {
+    if !is_token(method) || method.len() > METHOD_MAX || uri.trim_ascii().is_empty() {
         return None;
     }
     // `GET sip:x SIP/2.0` is as good as it gets, but something before the colon has to be there.
@@ -153,11 +166,9 @@ pub(crate) fn read(bytes: &[u8], whole: bool) -> Read<'_> {
     if bytes.is_empty() {
         return Read::Incomplete { skipped };
     }
-    if !begins(bytes) {
-        return Read::Foreign;
-    }
     let Some((first, mut at)) = line(bytes, 0) else {
-        return Read::Incomplete { skipped };
+        let goes_on = if whole { begins_open(bytes) } else { may_become_start(bytes) };
+        return if goes_on { Read::Incomplete { skipped } } else { Read::Foreign };
     };
     let Some(start) = start(first) else { return Read::Foreign };
     let mut message = Message { start, headers: Vec::with_capacity(16), body: &[], raw: bytes, anomalies: Vec::new() };
@@ -200,7 +211,9 @@ pub(crate) fn read(bytes: &[u8], whole: bool) -> Read<'_> {
 pub(crate) fn length_wanted(bytes: &[u8]) -> Option<usize> {
     let head = memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4)?;
     match read(bytes.get(..head)?, true) {
-        Read::Message { message, skipped } => Some(skipped + head + message.content_length().unwrap_or(0)),
+        Read::Message { message, skipped } => {
+            Some((skipped + head).saturating_add(message.content_length().unwrap_or(0)))
+        }
         _ => None,
     }
 }
@@ -327,6 +340,28 @@ mod tests {
         let message = message(cut, true);
         assert_eq!((message.body, message.anomalies[0].0), (&b"bo"[..], "sip.body_cut"));
         assert_eq!(read(&INVITE.as_bytes()[..100], false), Read::Incomplete { skipped: 0 });
+    }
+
+    #[test]
+    fn a_first_line_may_come_in_any_pieces() {
+        for text in ["x-Y%1 foo:bar SIP/2.0\r\n\r\n", "SIP/2.0 200 OK\r\n\r\n", "INVITE sip:\u{e4} SIP/2.0\n\n"] {
+            for cut in 1..text.len() - 2 {
+                assert!(
+                    matches!(read(&text.as_bytes()[..cut], false), Read::Incomplete { .. }),
+                    "{text:?} cut at {cut}"
+                );
+            }
+            assert!(matches!(read(text.as_bytes(), false), Read::Message { .. }), "{text:?}");
+        }
+        let text = "INVITE sip:a\u{1}b SIP/2.0\r\n\r\n";
+        assert!((13..text.len()).all(|cut| read(&text.as_bytes()[..cut], false) == Read::Foreign));
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_is_waited_for_in_vain() {
+        let text = format!("SIP/2.0 200 OK\r\nl: {}\r\n\r\nbody", usize::MAX);
+        assert_eq!(read(text.as_bytes(), false), Read::Incomplete { skipped: 0 });
+        assert_eq!(length_wanted(text.as_bytes()), Some(usize::MAX));
     }
 
     #[test]
