@@ -42,6 +42,8 @@ fn config(number: u8, only: Option<&str>) -> Config {
 
 struct Sent {
     nanos: u64,
+    /// Packets that our own capture lost before it.
+    lost: u64,
     data: Vec<u8>,
     wire_length: u32,
 }
@@ -75,6 +77,9 @@ fn run(config: &Config, link_type: u16, packets: &[Sent]) -> Vec<Value> {
     for (number, sent) in packets.iter().enumerate() {
         let time = Timestamp::from_nanos(sent.nanos);
         let clock = clock.see(time);
+        if sent.lost > 0 {
+            engine.lost(sent.lost, clock);
+        }
         let packet = Packet { time, interface: 0, original_length: sent.wire_length, data: &sent.data };
         engine.packet(&Frame { number: number as u64, clock, interface: &interface, packet }, &mut out);
         assert!(engine.oldest_needed().is_none_or(|oldest| oldest <= number as u64));
@@ -99,22 +104,19 @@ pub fn engine(data: &[u8]) {
             15 => input.long(),
             _ => nanos.saturating_add(pause(time)),
         };
+        let lost = if time >> 4 == 13 { input.long() } else { 0 };
         let data = input.bytes().to_vec();
         // Some were cut by the capture.
         let cut = if time & 0x40 != 0 { u32::from(time >> 4) * 10 } else { 0 };
-        packets.push(Sent { nanos, wire_length: data.len() as u32 + cut, data });
+        packets.push(Sent { nanos, lost, wire_length: data.len() as u32 + cut, data });
     }
     let once = run(&config, link_type, &packets);
     same(&once, &run(&config, link_type, &packets), "the same packets give other events");
 }
 
 fn same(expect: &[Value], found: &[Value], problem: &str) {
-    let differing = expect.iter().zip(found).find(|(a, b)| a != b);
-    let counts = (expect.len(), found.len());
-    assert!(
-        differing.is_none() && counts.0 == counts.1,
-        "{problem}: {counts:?} events, first differing: {differing:#?}"
-    );
+    let lines = |documents: &[Value]| documents.iter().map(|one| format!("{one}\n")).collect::<String>();
+    assert!(expect == found, "{problem}: expected\n{}found\n{}", lines(expect), lines(found));
 }
 
 const FIN: u8 = 1;
@@ -148,7 +150,7 @@ impl Talk {
         data.extend_from_slice(payload);
         let wire_length = data.len() as u32;
         data.truncate(data.len() - cut.min(payload.len()));
-        self.packets.push(Sent { nanos: self.nanos, data, wire_length });
+        self.packets.push(Sent { nanos: self.nanos, lost: 0, data, wire_length });
     }
 
     /// `over` is added to both ports: media and their RTCP.
@@ -232,6 +234,28 @@ fn stream(ports: [u16; 2], mut input: Input<'_>, from_start: bool, pieces: usize
     talk.packets
 }
 
+/// Bytes of the stream that the events of one protocol account for.
+fn explained(documents: &[Value]) -> usize {
+    let bytes = |document: &Value| match document["type"].as_str() {
+        Some("sip") => document["event"]["original"].as_str().map_or(0, str::len) as u64,
+        _ => ["source", "destination"].iter().filter_map(|side| document[side]["bytes"].as_u64()).sum(),
+    };
+    documents.iter().map(bytes).sum::<u64>() as usize
+}
+
+/// Bytes of the records that hold nothing but bytes; none where there are others.
+fn plain_bytes(mut input: Input<'_>) -> Option<usize> {
+    let mut bytes = 0;
+    while !input.is_empty() {
+        let what = input.byte() >> 1 & 7;
+        if !matches!(what, 0..=3 | 5 | 6) {
+            return None;
+        }
+        bytes += input.bytes().len();
+    }
+    Some(bytes)
+}
+
 /// What tells where packets are, which differs where a stream is cut otherwise.
 fn without_places(mut documents: Vec<Value>) -> Vec<Value> {
     for document in &mut documents {
@@ -258,9 +282,12 @@ fn over_tcp(only: &str, port: u16, data: &[u8]) {
         return;
     }
     let config = config(choice & 3, Some(only));
-    let expect = without_places(run(&config, LinkType::RAW.0, &whole));
+    let expect = run(&config, LinkType::RAW.0, &whole);
     let found = run(&config, LinkType::RAW.0, &stream(ports, Input(input.0), from_start, pieces));
-    same(&expect, &without_places(found), "a stream cut otherwise gives other events");
+    // Where something was not understood, a decoder may look for the next message at the beginning of a segment.
+    if plain_bytes(Input(input.0)) == Some(explained(&expect)) {
+        same(&without_places(expect), &without_places(found), "a stream cut otherwise gives other events");
+    }
 }
 
 fn over_udp(port: u16, data: &[u8]) {
@@ -323,7 +350,7 @@ pub fn icmp(data: &[u8]) {
             data.extend_from_slice(&[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, side as u8]);
         }
         data.extend_from_slice(message);
-        talk.packets.push(Sent { nanos: talk.nanos, wire_length: data.len() as u32, data });
+        talk.packets.push(Sent { nanos: talk.nanos, lost: 0, wire_length: data.len() as u32, data });
     }
     run(&config, LinkType::RAW.0, &talk.packets);
 }

@@ -77,7 +77,7 @@ mod tests {
             let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
             for seed in seeds.iter().take(12) {
                 target(seed);
-                for _ in 0..8 {
+                for _ in 0..40 {
                     let mut changed = seed.clone();
                     dice.change(&mut changed);
                     target(&changed);

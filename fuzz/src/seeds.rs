@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use uplink::{CollectorSession, EntryHead, Hello, Moment, ProbeSession, Statistics};
 
 /// Most packets of one fixture.
-const PACKETS_MAX: usize = 80;
+const PACKETS_MAX: usize = 40;
 
 /// The seeds of a target.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
