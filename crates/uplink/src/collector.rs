@@ -6,11 +6,13 @@ use crate::{
     Bye, Fault, HANDSHAKE_NANOS, HEARTBEAT_NANOS, Hello, MAJOR, MINOR, Moment, SILENCE_NANOS, Statistics, Welcome,
     frame,
 };
-use packet::{InterfaceSet, Timestamp};
+use packet::{Interface, InterfaceSet, Timestamp};
 use std::collections::BTreeMap;
 
-/// Most interface sets of one epoch.
+/// Most interface sets of one connection.
 const MAX_SETS: usize = 4096;
+/// Most bytes of their names and filters.
+const MAX_SET_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a collector learns from a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct CollectorSession {
     reader: frame::Reader,
     output: Vec<u8>,
     sets: BTreeMap<u32, InterfaceSet>,
+    sets_taken: usize,
+    set_bytes: usize,
     began: u64,
     last_heard: u64,
     last_sent: u64,
@@ -57,6 +61,8 @@ impl CollectorSession {
             reader: frame::Reader::default(),
             output: Vec::new(),
             sets: BTreeMap::new(),
+            sets_taken: 0,
+            set_bytes: 0,
             began: now.monotonic,
             last_heard: now.monotonic,
             last_sent: now.monotonic,
@@ -109,19 +115,13 @@ impl CollectorSession {
             match (read(received)?, self.state) {
                 (Message::Hello(hello), State::Greeting) => {
                     for set in &hello.sets {
-                        self.sets.insert(set.number, set.clone());
+                        self.take_set(set)?;
                     }
                     self.state = State::Deciding;
                     return Ok(Some(CollectorEvent::Hello(hello)));
                 }
                 (Message::Interfaces(set), State::Open { .. }) => {
-                    if self.sets.len() >= MAX_SETS {
-                        return Err(Fault::Malformed {
-                            message: "interface set",
-                            problem: "there are too many of them",
-                        });
-                    }
-                    self.sets.insert(set.number, set.clone());
+                    self.take_set(&set)?;
                     return Ok(Some(CollectorEvent::Interfaces(set)));
                 }
                 (Message::Entry(head, bytes), State::Open { next_seq }) => {
@@ -159,6 +159,18 @@ impl CollectorSession {
                 }
             }
         }
+    }
+
+    /// Notes an interface set, as long as the probe does not bring too many.
+    fn take_set(&mut self, set: &InterfaceSet) -> Result<(), Fault> {
+        let bytes = |interface: &Interface| interface.name.len() + interface.filter.len();
+        self.sets_taken += 1;
+        self.set_bytes += set.interfaces.iter().map(bytes).sum::<usize>();
+        if self.sets_taken > MAX_SETS || self.set_bytes > MAX_SET_BYTES {
+            return Err(Fault::Malformed { message: "interface set", problem: "there are too many of them" });
+        }
+        self.sets.insert(set.number, set.clone());
+        Ok(())
     }
 
     /// Lets the probe in: it goes on with `next_seq`; everything before `durable_seq` is durable.
@@ -209,5 +221,42 @@ impl CollectorSession {
     /// The probe's clock minus this side's in nanoseconds, as far as heartbeats tell.
     pub fn clock_offset_nanos(&self) -> Option<i64> {
         self.clock_offset_nanos
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use packet::{Epoch, LinkType};
+
+    #[test]
+    fn a_probe_cannot_fill_the_memory_with_interfaces() {
+        let now = Moment { monotonic: 1, clock: Timestamp::ZERO };
+        let long = Interface { name: String::new(), link_type: LinkType(1), snaplen: 0, filter: "f".repeat(60_000) };
+        let set = |number| InterfaceSet { number, interfaces: vec![long.clone(); 10] };
+        let hello = Hello {
+            major: MAJOR,
+            minor: MINOR,
+            source: "a".parse().unwrap(),
+            epoch: Epoch([1; 16]),
+            oldest_seq: 0,
+            next_seq: 0,
+            clock: now.clock,
+            sets: vec![set(0)],
+        };
+        let mut session = CollectorSession::new(now);
+        let mut bytes = Vec::new();
+        Message::Hello(hello).write(&mut bytes);
+        session.input(&bytes, now);
+        assert!(matches!(session.next_event(now), Ok(Some(CollectorEvent::Hello(_)))));
+        session.welcome(0, 0, 1, now);
+        // The same number again and again.
+        let taken = (1..100).take_while(|_| {
+            let mut bytes = Vec::new();
+            Message::Interfaces(set(1)).write(&mut bytes);
+            session.input(&bytes, now);
+            session.next_event(now).is_ok()
+        });
+        assert_eq!(1 + taken.count(), MAX_SET_BYTES / 600_000);
     }
 }
