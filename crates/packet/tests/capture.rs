@@ -5,6 +5,7 @@ use std::io::Read;
 
 use packet::capture::{Compression, Format};
 use packet::pcap::Precision;
+use packet::pcapng::InterfaceStatistics;
 use packet::{CaptureError, CaptureReader, Interface, LinkType, Packet, Timestamp, pcap, pcapng};
 use proptest::prelude::*;
 
@@ -144,6 +145,23 @@ fn damage_is_got_over_in_the_same_way_however_few_bytes_come_at_once() {
             }
         }
     }
+}
+
+#[test]
+fn names_of_very_many_interfaces_do_not_fill_the_memory() {
+    let mut file = Vec::new();
+    pcapng::write_section_header(&mut file, "");
+    let long = Interface { filter: "f".repeat(60_000), ..interface(&"n".repeat(60_000), LinkType::ETHERNET) };
+    (0..300).for_each(|_| pcapng::write_interface(&mut file, &long));
+    for number in [7, 299, 7] {
+        let statistics = InterfaceStatistics { interface: number, received: 5, ..InterfaceStatistics::default() };
+        pcapng::write_interface_statistics(&mut file, &statistics);
+    }
+    let mut reader = CaptureReader::new(&file[..]).unwrap();
+    assert!(reader.next().unwrap().is_none());
+    let kept: usize = reader.interfaces().iter().map(|interface| interface.name.len() + interface.filter.len()).sum();
+    assert_eq!((reader.interfaces().len(), kept), (300, 139 * 120_000));
+    assert_eq!(reader.statistics().iter().map(|one| one.interface).collect::<Vec<_>>(), [7, 299]);
 }
 
 #[test]

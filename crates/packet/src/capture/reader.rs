@@ -13,6 +13,8 @@ use crate::{Interface, Packet, Timestamp};
 const WARNINGS_MAX: usize = 64;
 /// Most interfaces in one file.
 const INTERFACES_MAX: usize = 65_536;
+/// Most bytes of their names and filters that are kept; those of further interfaces stay empty.
+const INTERFACE_TEXT_MAX: usize = 16 * 1024 * 1024;
 /// How far behind damage the next whole record or block is looked for.
 pub(super) const SCAN_BYTES: usize = 1024 * 1024;
 /// How often that is done in one file, so that a file made of damage ends in reasonable time.
@@ -30,7 +32,10 @@ pub struct CaptureReader<R> {
     pub(super) section_base: usize,
     pub(super) interfaces: Vec<Interface>,
     pub(super) clocks: Vec<Clock>,
+    interface_text: usize,
     statistics: Vec<InterfaceStatistics>,
+    /// Per interface, where its statistics are: their place and one.
+    statistics_at: Vec<u32>,
     warnings: Vec<Warning>,
     warning_count: u64,
     pub(super) scans_left: u32,
@@ -96,7 +101,9 @@ impl<R: Read> CaptureReader<R> {
             section_base: 0,
             interfaces: Vec::new(),
             clocks: Vec::new(),
+            interface_text: 0,
             statistics: Vec::new(),
+            statistics_at: Vec::new(),
             warnings: Vec::new(),
             warning_count: 0,
             scans_left: SCANS_MAX,
@@ -186,19 +193,29 @@ impl<R: Read> CaptureReader<R> {
         CaptureError::Damaged { offset: self.buffer.offset(), problem }
     }
 
-    pub(super) fn add_interface(&mut self, interface: Interface, clock: Clock) -> Result<(), CaptureError> {
+    pub(super) fn add_interface(&mut self, mut interface: Interface, clock: Clock) -> Result<(), CaptureError> {
         if self.interfaces.len() >= INTERFACES_MAX {
             return Err(self.damaged("more than 65536 interfaces"));
+        }
+        self.interface_text += interface.name.len() + interface.filter.len();
+        if self.interface_text > INTERFACE_TEXT_MAX {
+            (interface.name, interface.filter) = (String::new(), String::new());
         }
         self.interfaces.push(interface);
         self.clocks.push(clock);
         Ok(())
     }
 
+    /// Keeps the latest statistics of an interface that was described.
     pub(super) fn set_statistics(&mut self, statistics: InterfaceStatistics) {
-        match self.statistics.iter_mut().find(|known| known.interface == statistics.interface) {
+        self.statistics_at.resize(self.interfaces.len(), 0);
+        let Some(at) = self.statistics_at.get_mut(statistics.interface as usize) else { return };
+        match (*at as usize).checked_sub(1).and_then(|at| self.statistics.get_mut(at)) {
             Some(known) => *known = statistics,
-            None => self.statistics.push(statistics),
+            None => {
+                self.statistics.push(statistics);
+                *at = self.statistics.len() as u32;
+            }
         }
     }
 }
