@@ -174,7 +174,10 @@ impl<'de> Deserialize<'de> for Span {
             Text(String),
         }
         match Either::deserialize(deserializer)? {
-            Either::Seconds(seconds) => Ok(Self::seconds(seconds)),
+            Either::Seconds(seconds) => seconds
+                .checked_mul(1_000_000_000)
+                .map(Self)
+                .ok_or_else(|| de::Error::custom(format!("{seconds} seconds are too many"))),
             Either::Text(text) => Self::parse(&text).ok_or_else(|| {
                 de::Error::custom(format!("{text:?} is no duration such as \"10s\", \"250ms\" or \"1m30s\""))
             }),
@@ -204,5 +207,6 @@ mod tests {
         assert_eq!(all.spans.iter().map(|s| s.0 / 1_000_000).collect::<Vec<_>>(), [10_000, -1_000, 90_000, 2_000, 250]);
         assert!(toml::from_str::<All>("flags = []\nports = [\"x\"]\nspans = []").is_err());
         assert!(toml::from_str::<All>("flags = []\nports = []\nspans = [\"ten\"]").is_err());
+        assert!(toml::from_str::<All>("flags = []\nports = []\nspans = [9223372036854775807]").is_err());
     }
 }
