@@ -306,6 +306,8 @@ fn configurations() -> Vec<Vec<u8>> {
         defaults("collector", toml::to_string(&collector::Settings::default())),
         defaults("analyzer", toml::to_string(&analyzer::Settings::default())),
         written.to_vec(),
+        b"[analyzer.flows]\nperiod = 10\ntimeout = \"250us\"\n[collector]\ncommit = 1.5\nsilence = \"1\xc2\xb5s\"\n"
+            .to_vec(),
     ]
 }
 

@@ -55,7 +55,7 @@ pub fn settings(data: &[u8]) {
 /// Words of libpcap's language. Any other word would be a host's name, and libpcap would ask the network for it.
 const WORDS: &str = "and or not host net port portrange proto protochain gateway src dst tcp udp sctp icmp icmp6 ip ip6 arp rarp \
     ether link ppp wlan less greater len mask vlan mpls pppoes geneve broadcast multicast inbound outbound icmptype icmp-echo tcpflags \
-    tcp-syn tcp-ack community-id iso stp ipx igmp pim vrrp ah esp ipv6-icmp type subtype dir addr1 ifname x e f a b c d";
+    tcp-syn tcp-ack community-id iso stp ipx igmp pim vrrp ah esp ipv6-icmp type subtype dir addr1";
 
 thread_local! {
     static ARCHIVE: RefCell<Option<(tempfile::TempDir, Vec<Vec<u8>>)>> = const { RefCell::new(None) };
@@ -81,16 +81,23 @@ fn archive_of(packets: &[Vec<u8>]) -> tempfile::TempDir {
     folder
 }
 
+/// `53`, `1-100`, `10.0.0.0/8`, `2001:db8::1`, or nothing.
+fn is_number_or_address(word: &str) -> bool {
+    let address = word.split_once('/').map_or(word, |(address, _)| address);
+    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let part = |text: &str| text.parse::<u8>().is_ok();
+    address.parse::<std::net::IpAddr>().is_ok()
+        || word.split('-').all(number)
+        || address.split('.').count() <= 4 && address.split('.').all(part)
+}
+
 /// A filter expression: what the index leaves out must hold no match.
 #[inline]
 pub fn filter(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let letters = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '/' | '=' | '+'));
+    let letters = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '/' | '+'));
     let known = |word: &str| {
-        let begins = word.trim_start_matches([':', '-', '.', '/', '=', '+']);
-        begins.is_empty()
-            || begins.starts_with(|c: char| c.is_ascii_digit()) && !begins.contains("0x")
-            || WORDS.split_whitespace().any(|one| one == word)
+        WORDS.split_whitespace().any(|one| one == word) || is_number_or_address(word) || word.starts_with("1:")
     };
     if text.len() > 300 || !text.split(letters).all(known) {
         return;
