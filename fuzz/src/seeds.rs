@@ -27,7 +27,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "decode_sdp" => descriptions(),
         "decode_sip" => conversations("sip", 17),
         "decode_sip_tcp" => conversations("sip", 6),
-        "dissect" => packets().iter().map(|packet| [&[1, 0, 0], packet.as_slice()].concat()).collect(),
+        "dissect" => headers(),
         "engine" => fixtures("").iter().map(|path| engine(path)).collect(),
         "feed" => feeds(),
         "filter" => FILTERS.iter().map(|text| text.as_bytes().to_vec()).collect(),
@@ -100,6 +100,27 @@ pub(crate) fn packets() -> Vec<Vec<u8>> {
     packets.push(fragment);
     packets.push([&[2; 12][..], &[0x88, 0xb5, 1, 2, 3]].concat());
     packets
+}
+
+/// Packets of every kind on Ethernet, and one on every other link type, behind headers of some length.
+fn headers() -> Vec<Vec<u8>> {
+    const LINK_TYPES: [u16; 43] = [
+        0, 6, 7, 8, 9, 10, 12, 50, 51, 100, 101, 104, 105, 106, 107, 108, 109, 113, 117, 119, 123, 127, 129, 138, 147,
+        163, 166, 192, 197, 204, 219, 228, 229, 239, 240, 242, 258, 276, 281, 282, 283, 284, 290,
+    ];
+    let all = packets();
+    let mut seeds: Vec<_> = all.iter().map(|packet| [&[1, 0, 0], packet.as_slice()].concat()).collect();
+    let ip = all.first().and_then(|packet| packet.get(14..)).unwrap_or_default();
+    for link_type in LINK_TYPES {
+        for header in [0, 4, 8, 12, 16, 20, 24, 64] {
+            let mut seed = link_type.to_le_bytes().to_vec();
+            seed.push(0);
+            seed.resize(3 + header, 0);
+            seed.extend_from_slice(ip);
+            seeds.push(seed);
+        }
+    }
+    seeds
 }
 
 /// The code of the pause nearest to so many nanoseconds.
