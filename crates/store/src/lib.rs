@@ -6,10 +6,15 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod columns;
+mod documents;
 mod error;
 mod filter;
+mod format;
 mod reader;
+mod rollup;
 mod time;
+mod writer;
 
 pub use answer::{
     Bounds, Call, Calls, Document, Events, FacetValue, Facets, FileFacts, Found, Histogram, Point, Related, Retention,
@@ -19,3 +24,4 @@ pub use error::Error;
 pub use filter::{Filter, FilterError, WORDS};
 pub use reader::{Ask, By, DEADLINE, Mark, Reader};
 pub use time::{Range, Time};
+pub use writer::{Options, Stored, Writer};
