@@ -46,13 +46,8 @@ pub(crate) const LEVELS: [i64; 3] = [10, 60, 3600];
 /// Nanoseconds of a second.
 pub(crate) const SECOND: i64 = 1_000_000_000;
 
-/// What `name.kind` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Type = 0,
-    Source = 1,
-    Status = 2,
-}
+/// `name.kind`: 0 for types, 1 for sources, 2 for statuses.
+pub(crate) const STATUS: usize = 2;
 
 /// Begin of the period in seconds since 1970, and the number within it from 1: files in the order in which they were written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

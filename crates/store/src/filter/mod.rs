@@ -1,9 +1,14 @@
 //! The filter: which events are meant, in the words of `docs/api.md`.
 //! Only understands and holds it; `sql.rs` and `document.rs` apply it.
 
+mod document;
 mod parse;
+mod sql;
 
 use std::net::Ipv6Addr;
+
+pub(crate) use document::{DocumentTest, each_value, path, value};
+pub(crate) use sql::{Condition, Names, by_names, condition};
 
 /// The words with a meaning of their own: those of events' columns. Any field of the event reference is one too.
 pub const WORDS: &[&str] = &["type", "source", "status", "ip", "port", "flow", "call"];

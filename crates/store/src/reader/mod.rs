@@ -1,17 +1,29 @@
 //! The read side: questions to all files of a directory, each with a deadline.
 //! Never writes; finds new files by itself and skips what it cannot read.
 
+mod counts;
+mod events;
+mod pool;
+mod row;
+mod tally;
+mod voice;
+mod walk;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use event::EventId;
 use packet::Timestamp;
 
-use crate::answer::{Calls, Events, Facets, Found, Histogram, Related, StoreFacts, Streams, Tail, Talkers};
-use crate::{Error, Filter, Range};
+use crate::answer::{
+    Calls, Events, Facets, FileFacts, Found, Histogram, Related, Retention, StoreFacts, Streams, Tail, Talkers,
+};
+use crate::{Error, Filter, Range, Time};
 
 /// How long a question may take unless it says otherwise.
 pub const DEADLINE: Duration = Duration::from_millis(250);
+/// A page of events ends when its documents have come to so many bytes.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// What is asked of: which events, of which time, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -65,13 +77,13 @@ pub struct Mark {
 
 /// Asks the store in one directory. Cheap to share between threads; keeps files open between questions.
 pub struct Reader {
-    directory: PathBuf,
+    pool: pool::Pool,
 }
 
 impl Reader {
     /// A reader of a directory, which need not exist yet.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into() }
+        Self { pool: pool::Pool::new(directory.into()) }
     }
 
     /// Events, newest first, those of equal time in a fixed order. `after` is the `next` of the answer before; `limit` is brought into
@@ -80,8 +92,7 @@ impl Reader {
     /// # Errors
     /// A wrong `after`, or a directory that cannot be read.
     pub fn events(&self, ask: &Ask<'_>, limit: usize, after: Option<&str>) -> Result<Events, Error> {
-        let _ = (ask, limit, after, &self.directory);
-        Err(Error::Question("not built yet".to_owned()))
+        events::page(&self.pool, ask, limit, after, None)
     }
 
     /// One event. Its time makes finding it quicker and is never necessary.
@@ -89,8 +100,7 @@ impl Reader {
     /// # Errors
     /// A directory that cannot be read.
     pub fn event(&self, id: EventId, time: Option<Timestamp>) -> Result<Option<Found>, Error> {
-        let _ = (id, time);
-        Ok(None)
+        events::one(&self.pool, id, time)
     }
 
     /// The other events of the event's call, else of its flow, that fit the question, as [`Reader::events`] gives them.
@@ -98,8 +108,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::events`].
     pub fn related(&self, found: &Found, ask: &Ask<'_>, limit: usize, after: Option<&str>) -> Result<Related, Error> {
-        let _ = (found, ask, limit, after);
-        Err(Error::Question("not built yet".to_owned()))
+        events::related(&self.pool, found, ask, limit, after)
     }
 
     /// Events over time, in at most `buckets` (1 to 500) parts of round length.
@@ -107,8 +116,7 @@ impl Reader {
     /// # Errors
     /// An empty range, or a directory that cannot be read.
     pub fn histogram(&self, ask: &Ask<'_>, buckets: usize, by: By) -> Result<Histogram, Error> {
-        let _ = (ask, buckets, by);
-        Err(Error::Question("not built yet".to_owned()))
+        counts::histogram(&self.pool, ask, buckets, by)
     }
 
     /// The most frequent values of `type`, `source`, `status`, `ip`, `port` or any field, that begin with `prefix`; `limit` is brought
@@ -117,8 +125,7 @@ impl Reader {
     /// # Errors
     /// A directory that cannot be read.
     pub fn facets(&self, ask: &Ask<'_>, field: &str, prefix: &str, limit: usize) -> Result<Facets, Error> {
-        let _ = (ask, field, prefix, limit);
-        Err(Error::Question("not built yet".to_owned()))
+        counts::facets(&self.pool, ask, field, prefix, limit)
     }
 
     /// RTP streams, newest first; `limit` is brought into 1 to 1000.
@@ -126,8 +133,7 @@ impl Reader {
     /// # Errors
     /// A directory that cannot be read.
     pub fn streams(&self, ask: &Ask<'_>, limit: usize) -> Result<Streams, Error> {
-        let _ = (ask, limit);
-        Err(Error::Question("not built yet".to_owned()))
+        voice::streams(&self.pool, ask, limit)
     }
 
     /// Calls, newest first; `limit` is brought into 1 to 1000.
@@ -135,8 +141,7 @@ impl Reader {
     /// # Errors
     /// A directory that cannot be read.
     pub fn calls(&self, ask: &Ask<'_>, limit: usize) -> Result<Calls, Error> {
-        let _ = (ask, limit);
-        Err(Error::Question("not built yet".to_owned()))
+        voice::calls(&self.pool, ask, limit)
     }
 
     /// The busiest addresses of a time, from the roll-ups: whole minutes.
@@ -144,8 +149,7 @@ impl Reader {
     /// # Errors
     /// A directory that cannot be read.
     pub fn talkers(&self, range: Range, limit: usize) -> Result<Talkers, Error> {
-        let _ = (range, limit);
-        Err(Error::Question("not built yet".to_owned()))
+        counts::talkers(&self.pool, range, limit, DEADLINE)
     }
 
     /// The files and what is in them.
@@ -153,7 +157,33 @@ impl Reader {
     /// # Errors
     /// A directory that cannot be read.
     pub fn facts(&self) -> Result<StoreFacts, Error> {
-        Err(Error::Question("not built yet".to_owned()))
+        let mut facts = StoreFacts {
+            files: Vec::new(),
+            events: 0,
+            bytes: 0,
+            oldest: None,
+            newest: None,
+            retention: Retention::default(),
+            problems: Vec::new(),
+        };
+        for name in self.pool.names()? {
+            let bytes = crate::format::bytes(&self.pool.path(name));
+            facts.bytes += bytes;
+            let Some(state) = self.pool.state(name) else { continue };
+            facts.events += state.events;
+            let (from, to) = (state.times.map(|times| Time::of(times.0)), state.times.map(|times| Time::of(times.1)));
+            facts.oldest = facts.oldest.into_iter().chain(from).min();
+            facts.newest = facts.newest.max(to);
+            let (age, size) = (u64::try_from(state.retention.0), u64::try_from(state.retention.1));
+            facts.retention = Retention {
+                age: age.ok().filter(|age| *age > 0).map(readable),
+                size: size.ok().filter(|size| *size > 0),
+            };
+            let name = name.to_string();
+            facts.files.push(FileFacts { name, events: state.events, bytes, from, to, sealed: state.sealed });
+        }
+        facts.problems = self.pool.problems();
+        Ok(facts)
     }
 
     /// The place after what is stored now.
@@ -161,7 +191,7 @@ impl Reader {
     /// # Errors
     /// A directory that cannot be read.
     pub fn mark(&self) -> Result<Mark, Error> {
-        Ok(Mark::default())
+        events::mark(&self.pool)
     }
 
     /// What was stored since a mark and fits the filter: at most `limit` events, the newest ones.
@@ -169,7 +199,15 @@ impl Reader {
     /// # Errors
     /// A directory that cannot be read.
     pub fn tail(&self, mark: &Mark, filter: &Filter, limit: usize) -> Result<Tail, Error> {
-        let _ = (filter, limit);
-        Ok(Tail { events: Vec::new(), skipped: 0, mark: mark.clone() })
+        events::tail(&self.pool, mark, filter, limit)
+    }
+}
+
+/// Seconds as people write them, with the largest unit that loses nothing.
+fn readable(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3600, "h"), (60, "m")];
+    match units.into_iter().find(|(unit, _)| seconds % unit == 0) {
+        Some((unit, letter)) => format!("{}{letter}", seconds / unit),
+        None => format!("{seconds}s"),
     }
 }

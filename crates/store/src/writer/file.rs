@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, params};
 use super::{Options, Stored, Work};
 use crate::Error;
 use crate::documents::{BLOCK_ROWS, DICTIONARY};
-use crate::format::{self, FileName, Kind, Refused};
+use crate::format::{self, FileName, Refused};
 use crate::rollup::Entry;
 use crate::time::signed;
 
@@ -235,7 +235,7 @@ fn number_of(
     kind: usize,
     text: &str,
 ) -> Result<i64, rusqlite::Error> {
-    if text.is_empty() && kind == Kind::Status as usize {
+    if text.is_empty() && kind == format::STATUS {
         return Ok(0);
     }
     if let Some(number) = names.get(text) {
