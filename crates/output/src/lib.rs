@@ -6,10 +6,12 @@
 
 mod batch;
 mod counters;
+mod known;
 pub mod ndjson;
 mod queue;
 mod registry;
 pub mod stdout;
+pub mod store;
 
 pub use batch::EventBatch;
 pub use counters::{Counters, Snapshot};
@@ -32,6 +34,9 @@ pub trait Output: Send {
     /// # Errors
     /// Why that was not possible.
     fn flush(&mut self) -> Result<(), Failure>;
+
+    /// Called again and again while there is nothing to write, for what is to be done meanwhile. Must not take long.
+    fn idle(&mut self) {}
 }
 
 /// What became of a batch that an output took.

@@ -164,7 +164,10 @@ impl Worker {
                         self.flush();
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.flush(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.flush();
+                    self.output.idle();
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     self.flush();
                     return;

@@ -62,4 +62,6 @@ outputs! {
     ndjson;
     /// JSON lines on standard output.
     stdout;
+    /// The event store that the console reads.
+    store;
 }

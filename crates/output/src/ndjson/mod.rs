@@ -2,15 +2,15 @@
 //! Writes an event once even if the analyzer decodes its packets again after a restart: it knows the ids it wrote last.
 
 mod files;
-mod known;
+mod ids;
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
+use crate::known::Known;
 use crate::{EventBatch, Failure, OpenError, Output, Place, Written};
 use files::Folder;
-use known::Known;
 
 /// Settings of `[analyzer.output.ndjson]`.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -63,7 +63,7 @@ impl Ndjson {
         };
         std::fs::create_dir_all(&path).map_err(|e| wrong("create", e))?;
         let folder = Folder::new(path.clone());
-        let known = Known::read(&folder).map_err(|e| wrong("read", e))?;
+        let known = ids::read(&folder).map_err(|e| wrong("read", e))?;
         let (file, length) = folder.open_last().map_err(|e| wrong("write to", e))?;
         Ok(Self {
             folder,
@@ -105,7 +105,13 @@ impl Output for Ndjson {
         } else {
             let mut lines = std::mem::take(&mut self.line_buffer);
             lines.clear();
-            written.known = self.known.leave_out(batch, &mut lines);
+            for (event, line) in batch.iter() {
+                if self.known.contains(event.id()) {
+                    written.known += 1;
+                } else {
+                    lines.extend_from_slice(line);
+                }
+            }
             written.events -= written.known;
             written.bytes = lines.len() as u64;
             let result = self.append(&lines);
