@@ -21,6 +21,7 @@ event::fields! {
     DNS_DOMAIN: Keyword = "dns.question.registered_domain", "";
     DNS_CODE: Keyword = "dns.response_code", "";
     DNS_ANSWERS: Objects = "dns.answers", "";
+    DNS_ANSWER_TYPE: Keyword = "dns.answers.type", "";
     DNS_COUNT: Long = "dns.answers_count", "";
     DNS_IP: Ip = "dns.resolved_ip", "";
     HTTP_METHOD: Keyword = "http.request.method", "";

@@ -71,7 +71,7 @@ pub(super) fn page(
     let next = match end {
         End::Whole => None,
         End::Enough => last,
-        End::Deadline(from) => Some(Place { time: from, name: FileName { start: 0, number: 0 }, row: 0 }),
+        End::Deadline(from) => Some(Place::before_all(from)),
     };
     // What was given out already must not come again where the deadline came among events of one time.
     let next = match (end, last) {

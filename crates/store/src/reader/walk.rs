@@ -27,6 +27,17 @@ pub(super) struct Place {
     pub(super) row: i64,
 }
 
+impl Place {
+    /// The place before all events of a time: a walk from here begins below that time.
+    pub(super) fn before_all(time: i64) -> Self {
+        Self { time, name: FileName { start: 0, number: 0 }, row: 0 }
+    }
+
+    fn is_before_all(&self) -> bool {
+        self.name.number == 0
+    }
+}
+
 /// What a visitor says after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Visit {
@@ -86,7 +97,8 @@ impl<'a> Walk<'a> {
         after: Option<Place>,
         deadline: Instant,
     ) -> Result<Self, Error> {
-        let until = after.map_or(until, |after| until.min(after.time.saturating_add(1)));
+        let until =
+            after.map_or(until, |after| until.min(after.time.saturating_add(i64::from(!after.is_before_all()))));
         let mut walk = Self {
             pool,
             deadline,
