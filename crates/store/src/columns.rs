@@ -23,7 +23,7 @@ pub(crate) struct Columns<'e> {
 
 /// The hash by which flows and calls are found.
 pub(crate) fn hash(text: &str) -> i64 {
-    xxh3_64(text.as_bytes()).cast_signed()
+    i64::from_ne_bytes(xxh3_64(text.as_bytes()).to_ne_bytes())
 }
 
 /// An address as it stands in files.

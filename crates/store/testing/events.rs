@@ -377,3 +377,18 @@ pub fn lines(events: &[Event]) -> Vec<Vec<u8>> {
         })
         .collect()
 }
+
+/// The event of a number: always the same for the same number.
+pub fn numbered(number: u64) -> Event {
+    static OBSERVER: OnceLock<Arc<Observer>> = OnceLock::new();
+    let observer =
+        OBSERVER.get_or_init(|| Arc::new(Observer { name: "web1".into(), epoch: "00".into(), is_file: false }));
+    let origin =
+        Origin { observer: Arc::clone(observer), interface: "".into(), first_packet: number, last_packet: number };
+    let time = Timestamp::from_parts(1_795_460_400, 0).plus_nanos(number * 10_000_000);
+    let mut event = Event::new("dns", time, origin);
+    event.put_display(&QUERY, format_args!("number {number}"));
+    event.put(&CLIENT_IP, IpAddr::from(Ipv4Addr::from(0x0a00_0000 + (number % 500) as u32)));
+    event.put(&STATUS, "OK");
+    event
+}

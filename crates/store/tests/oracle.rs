@@ -85,15 +85,15 @@ fn range(random: &mut events::Random, oracle: &Oracle) -> Range {
 
 #[test]
 fn answers_are_those_of_the_oracle() {
-    for seed in 0..3 {
+    for seed in 0..2 {
         let directory = tempfile::tempdir().unwrap();
-        let oracle = filled(directory.path(), seed, 4_000);
+        let oracle = filled(directory.path(), seed, 3_000);
         let reader = Reader::new(directory.path());
         assert!(reader.facts().unwrap().files.iter().any(|file| file.sealed), "some file is finished");
         let mut random = events::Random(seed + 100);
         let mut seen = 0;
-        for round in 0..120 {
-            let flow = oracle.rows[random.below(4_000) as usize].json["network"]["community_id"]
+        for round in 0..50 {
+            let flow = oracle.rows[random.below(3_000) as usize].json["network"]["community_id"]
                 .as_str()
                 .unwrap_or("1:x")
                 .to_owned();
@@ -110,7 +110,7 @@ fn answers_are_those_of_the_oracle() {
                 facets(&reader, &filter, range, &wanted, field, &what);
             }
         }
-        assert!(seen > 10_000, "the filters let something through");
+        assert!(seen > 5_000, "the filters let something through");
     }
 }
 

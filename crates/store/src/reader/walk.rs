@@ -14,6 +14,8 @@ use crate::{Error, Time};
 
 /// Events an index may give for a file; where there are more, walking by time finds enough of them soon.
 const HITS_MAX: usize = 20_000;
+/// An event found by an index costs as much as so many that are walked by.
+const HIT_WEIGHT: u64 = 4;
 /// Candidates of the first window: the first page is there at once.
 const WINDOW_FIRST: u64 = 512;
 /// Candidates of later windows.
@@ -109,6 +111,8 @@ impl<'a> Walk<'a> {
             documents: DocumentTest::new(filter),
             minutes: Vec::new(),
         };
+        let now = Instant::now();
+        let half = now + deadline.saturating_duration_since(now) / 2;
         for name in pool.names()?.into_iter().rev() {
             let within = |times: Option<(i64, i64)>| times.is_some_and(|(min, max)| min < until && max >= since);
             if !pool.state(name).is_some_and(|state| within(state.times)) {
@@ -121,7 +125,9 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let mut source = Source { file, condition, by_names, hits: None };
-            match source.find_hits(filter, since, until) {
+            // Where time has run out for indexes, walking by time still gives the newest.
+            let found = if Instant::now() < half { source.find_hits(filter, since, until) } else { Ok(()) };
+            match found {
                 Ok(()) if source.hits.as_ref().is_some_and(Vec::is_empty) => pool.give_back(source.file),
                 Ok(()) => walk.sources.push(source),
                 Err(error) => pool.refuse(name, &Refused::Sqlite(error)),
@@ -138,7 +144,7 @@ impl<'a> Walk<'a> {
         limit: Option<usize>,
         visit: &mut dyn FnMut(&mut File, &Row, Option<&Block>) -> Visit,
     ) -> End {
-        let mut wanted = if limit.is_some() { WINDOW_FIRST } else { WINDOW_MAX };
+        let mut wanted = WINDOW_FIRST;
         let mut is_first = true;
         let with_document = with_document || self.documents.is_some();
         let sql_limit = if self.documents.is_some() { None } else { limit };
@@ -165,7 +171,7 @@ impl<'a> Walk<'a> {
                     }
                 }
             }
-            found.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+            found.sort_unstable_by_key(|(place, ..)| std::cmp::Reverse(*place));
             match self.visit(&found, with_document, is_first, visit) {
                 Some(end) => break end,
                 None => self.until = from,
@@ -339,7 +345,7 @@ impl Source {
         if let Some(hits) = &self.hits {
             let below = |seconds: i64| hits.partition_point(|(time, _)| *time < seconds.saturating_mul(SECOND));
             for (time, _) in hits.get(below(hour)..below(hour + LEVELS[2])).unwrap_or_default() {
-                add(time / SECOND - (time / SECOND).rem_euclid(60), 1);
+                add(time / SECOND - (time / SECOND).rem_euclid(60), HIT_WEIGHT);
             }
             return Ok(());
         }
