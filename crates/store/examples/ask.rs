@@ -1,6 +1,8 @@
 //! Times every question of the console to a store: `ask DIR [RUNS]`. Prints the median and the slowest in milliseconds, and whether the
 //! answer was complete. The store is opened once, as the console has it.
 
+#![allow(clippy::expect_used)]
+
 #[path = "../testing/events.rs"]
 mod events;
 

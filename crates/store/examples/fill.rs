@@ -1,6 +1,8 @@
 //! Fills a store with realistic events and tells what one costs: `fill DIR EVENTS [HOURS]`. The events are spread evenly over the last
 //! HOURS (default 24) and arrive when they happened, so that files are finished as in life.
 
+#![allow(clippy::expect_used)]
+
 #[path = "../testing/events.rs"]
 mod events;
 

@@ -1,6 +1,7 @@
 //! Documents in blocks: the JSON of up to 64 events, without its id (a column), compressed together with a dictionary of our own events.
 //!
-//! Measured on events of all types (1.0 KB of JSON on average): one by one they take 3 times the space, and more time.
+//! Measured on a million events of all types (1,129 bytes of JSON each): blocks of 1, 16, 64, 256 make 533, 371, 344, 329 bytes per event on
+//! disk, indexes included, at 7.7, 4.1, 3.7, 3.6 us of CPU; a smaller block is quicker to find one document in.
 
 use std::sync::{Arc, LazyLock};
 

@@ -15,11 +15,11 @@ use crate::{Error, Time};
 /// Events an index may give for a file; where there are more, walking by time finds enough of them soon.
 const HITS_MAX: usize = 20_000;
 /// An event found by an index costs as much as so many that are walked by.
-const HIT_WEIGHT: u64 = 4;
+const HIT_WEIGHT: u64 = 32;
 /// Candidates of the first window: the first page is there at once.
 const WINDOW_FIRST: u64 = 512;
 /// Candidates of later windows.
-const WINDOW_MAX: u64 = 40_000;
+const WINDOW_MAX: u64 = 20_000;
 
 /// Where a walk begins: below this place in the order of time, file and row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
