@@ -1,6 +1,6 @@
 // The table's columns: which fit a type, and which of them fit the room there is.
 
-import { formatBytes, formatCount, formatPercent } from '../text/figures';
+import { counted, formatBytes, formatCount, formatPercent } from '../text/figures';
 import { formatDuration } from '../text/times';
 import { endpoint, numberAt, textAt, type EventDocument } from './document';
 
@@ -30,7 +30,7 @@ const SOURCE = column('source', 84, 0, 6, field('tapline.source', 'observer.name
 const CLIENT = column('client', 152, 0.4, 4, (event) => endpoint(event, 'client', 'source'));
 const SERVER = column('server', 152, 0.4, 3, (event) => endpoint(event, 'server', 'destination'));
 const STATUS = column('status', 96, 0, 5, field('status'));
-const TOOK = figure('time', 76, 5, took);
+const TOOK = figure('took', 76, 5, took);
 
 function codec(event: EventDocument): string {
   return textAt(event, 'rtp.codec') || (numberAt(event, 'rtp.payload_type') === null ? '' : `PT ${textAt(event, 'rtp.payload_type')}`);
@@ -39,7 +39,7 @@ function codec(event: EventDocument): string {
 function flowState(event: EventDocument): string {
   const errors = numberAt(event, 'flow.icmp_errors.count');
   const state = textAt(event, 'flow.final') === 'true' ? 'ended' : 'open';
-  return errors ? `${state}, ${formatCount(errors)} ICMP errors` : state;
+  return errors ? `${state}, ${counted(errors, 'ICMP error')}` : state;
 }
 
 function sipMessage(event: EventDocument): string {
@@ -65,7 +65,7 @@ const BY_TYPE: Record<string, Column[]> = {
     CLIENT,
     SERVER,
     column('query', 160, 2, 0, field('dns.question.name', 'resource', 'query')),
-    column('type', 56, 0, 2, field('dns.question.type')),
+    column('record', 64, 0, 2, field('dns.question.type')),
     column('answer', 136, 1.5, 3, answers),
     column('code', 88, 0, 1, field('dns.response_code', 'status')),
     TOOK,
@@ -145,7 +145,7 @@ const SUMMARIES: Record<string, (event: EventDocument) => string> = {
   sip: (event) => `${sipMessage(event)} ${party(event, 'from')} → ${party(event, 'to')}`,
   call: (event) => `${textAt(event, 'call.state')} ${textAt(event, 'call.caller')} → ${textAt(event, 'call.callee')}`,
   icmp: icmpMessage,
-  flow: (event) => [textAt(event, 'network.transport'), number('network.bytes', formatBytes)(event), number('network.packets', (value) => `${formatCount(value)} packets`)(event), flowState(event)].filter(Boolean).join(', '),
+  flow: (event) => [textAt(event, 'network.transport'), number('network.bytes', formatBytes)(event), number('network.packets', (value) => counted(value, 'packet'))(event), flowState(event)].filter(Boolean).join(', '),
 };
 
 /** One line that says what happened. */

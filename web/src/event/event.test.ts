@@ -45,14 +45,14 @@ describe('a document', () => {
 
 describe('columns', () => {
   it('fit the type', () => {
-    expect(columnsFor(['dns']).map((one) => one.title)).toEqual(['source', 'client', 'server', 'query', 'type', 'answer', 'code', 'time']);
+    expect(columnsFor(['dns']).map((one) => one.title)).toEqual(['source', 'client', 'server', 'query', 'record', 'answer', 'code', 'took']);
     expect(columnsFor(['dns', 'http'])).toBe(columnsFor([]));
     expect(columnsFor(['dns']).map((one) => one.text(dns))).toEqual(['', '[fd00::1]:59429', '10.8.8.2:53', 'www.example.test', 'A', '10.8.8.80, 10.8.8.81', 'NOERROR', '279 µs']);
   });
   it('leave where there is no room, what says least first', () => {
     const titles = (pixels: number) => fitting(columnsFor(['dns']), pixels).map((one) => one.title);
     expect(titles(2000)).toHaveLength(8);
-    expect(titles(600)).toEqual(['server', 'query', 'type', 'answer', 'code']);
+    expect(titles(600)).toEqual(['server', 'query', 'record', 'answer', 'code']);
     expect(titles(100)).toEqual(['query']);
   });
   it('sum up any event in a line', () => {

@@ -14,11 +14,12 @@ class Place {
     return writeAddress({ ...this.address, ...changes });
   }
 
-  /** Goes there; `back` returns unless `quietly`. */
+  /** Goes there; the browser's "back" returns, unless it was done quietly. */
   go(changes: Partial<Address>, quietly = false): void {
     const address = { ...this.address, ...changes };
     const written = writeAddress(address);
-    if (written !== location.hash) history[quietly ? 'replaceState' : 'pushState'](null, '', written);
+    if (written === writeAddress(this.address)) return;
+    history[quietly ? 'replaceState' : 'pushState'](null, '', written);
     this.address = address;
   }
 
