@@ -3,14 +3,9 @@
 import { untrack } from 'svelte';
 import { ask, Refused, Unreachable, type Said } from './client';
 
-/** Below this nobody notices waiting, and a sign of it would only flicker. */
-const NOTICED_MS = 150;
-
 export class Asked<T> {
   answer = $state.raw<T | null>(null);
   refusal = $state.raw<Refused | null>(null);
-  /** It takes longer than people take for at once. */
-  slow = $state(false);
   #asking: AbortController | null = null;
 
   /** Asks; an older question is given up. */
@@ -22,7 +17,6 @@ export class Asked<T> {
     this.#asking?.abort();
     const asking = new AbortController();
     this.#asking = asking;
-    const timer = setTimeout(() => (this.slow = true), NOTICED_MS);
     try {
       const answer = await ask<T>(path, said, asking.signal);
       if (this.#asking === asking) [this.answer, this.refusal] = [answer, null];
@@ -31,11 +25,7 @@ export class Asked<T> {
       if (error instanceof Refused) this.refusal = error;
       else if (!(error instanceof Unreachable)) throw error;
     } finally {
-      clearTimeout(timer);
-      if (this.#asking === asking) {
-        this.#asking = null;
-        this.slow = false;
-      }
+      if (this.#asking === asking) this.#asking = null;
     }
   }
 
@@ -47,6 +37,6 @@ export class Asked<T> {
   forget(): void {
     this.#asking?.abort();
     this.#asking = null;
-    [this.answer, this.refusal, this.slow] = [null, null, false];
+    [this.answer, this.refusal] = [null, null];
   }
 }

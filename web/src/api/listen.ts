@@ -1,7 +1,7 @@
 // Server-Sent Events that come again after a break, and rest while nobody looks: a browser opens only six connections to one host,
 // and hidden tabs would hold them.
 
-import { addressOf, ask, Refused, type Said } from './client';
+import { addressOf, type Said } from './client';
 import { connection } from './connection.svelte';
 
 const WAITS_MS = [500, 1000, 2000, 4000, 8000];
@@ -11,10 +11,12 @@ export interface Listener {
   on: Record<string, (data: unknown) => void>;
   /** After each opening; what came in between was missed. */
   opened?: () => void;
+  /** After each failure to open. */
+  failed?: () => void;
 }
 
-/** Listens until the returned function is called. `probe` is asked after a refusal, to learn of a missing token. */
-export function listen(path: string, said: Said, listener: Listener, probe = 'overview'): () => void {
+/** Listens until the returned function is called. */
+export function listen(path: string, said: Said, listener: Listener): () => void {
   let source: EventSource | null = null;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let failures = 0;
@@ -38,10 +40,8 @@ export function listen(path: string, said: Said, listener: Listener, probe = 'ov
       close();
       const wait = WAITS_MS[Math.min(failures, WAITS_MS.length - 1)];
       failures += 1;
-      ask(probe).catch((error: unknown) => {
-        if (error instanceof Refused && error.status !== 401) connection.failed();
-      });
       timer = setTimeout(open, wait);
+      listener.failed?.();
     };
     for (const [name, take] of Object.entries(listener.on)) {
       source.addEventListener(name, (event: MessageEvent<string>) => take(JSON.parse(event.data)));

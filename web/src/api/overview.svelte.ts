@@ -1,5 +1,6 @@
 // The overview, once a second, for the whole page: the live view, the list of sources, the state in the header.
 
+import { ask } from './client';
 import { listen } from './listen';
 import type { Chain, Overview } from './types';
 
@@ -11,7 +12,16 @@ class Watched {
   #before: Overview[] = [];
 
   start(): () => void {
-    return listen('overview/live', {}, { on: { overview: (data) => this.#take(data as Overview) }, opened: () => (this.#before = []) });
+    return listen(
+      'overview/live',
+      {},
+      {
+        on: { overview: (data) => this.#take(data as Overview) },
+        opened: () => (this.#before = []),
+        // A stream does not say why it is refused; a question does.
+        failed: () => void ask('overview').catch(() => {}),
+      },
+    );
   }
 
   #take(overview: Overview) {

@@ -5,6 +5,7 @@ import { ask, Refused, Unreachable } from '../api/client';
 import { listen } from '../api/listen';
 import type { Events } from '../api/types';
 import type { EventDocument } from '../event/document';
+import { justAfter } from '../text/times';
 import { merged } from './merge';
 
 const PAGE = 100;
@@ -12,8 +13,6 @@ const PAGE = 100;
 const LIVE_ROWS = 2000;
 /** New rows are put in so often: faster nobody reads. */
 const BATCH_MS = 400;
-/** Below this nobody notices waiting. */
-const NOTICED_MS = 150;
 
 export interface Query {
   since: string;
@@ -25,17 +24,19 @@ export class EventList {
   rows = $state.raw<EventDocument[]>([]);
   /** New ones that wait until the reader is back at the top. */
   held = $state.raw<EventDocument[]>([]);
+  /** There are new ones that are neither shown nor held. */
+  isBehind = $state(false);
   /** New ones that were too many to be sent. */
   skipped = $state(0);
   refusal = $state.raw<Refused | null>(null);
   /** Whether the first page is there. */
   loaded = $state(false);
-  slow = $state(false);
   /** Where the search came to, if it did not come to the end of the range. */
   searchedFrom = $state('');
   /** Whether new rows have to wait. */
   holding = false;
-  #next: string | null = null;
+  /** What asks for the page before the oldest row. */
+  #older: Record<string, string> | null = null;
   #query: Query | null = null;
   #asking: AbortController | null = null;
   #arrived: EventDocument[] = [];
@@ -45,12 +46,14 @@ export class EventList {
     return untrack(() => {
       this.#query = query;
       this.#arrived = [];
-      [this.held, this.skipped, this.loaded] = [[], 0, false];
+      this.holding = false;
+      [this.held, this.skipped, this.loaded, this.isBehind] = [[], 0, false, false];
       if (!live) {
-        void this.#first();
+        void this.reload();
         return () => this.#asking?.abort();
       }
       const timer = setInterval(() => this.#putIn(), BATCH_MS);
+      // First the ear, then the page: nothing is missed in between.
       const close = listen(
         'events/live',
         { q: query.q },
@@ -59,10 +62,13 @@ export class EventList {
             event: (data) => void this.#arrived.push(data as EventDocument),
             skipped: (data) => (this.skipped += (data as { events: number }).events),
           },
-          opened: () => void this.#first(),
+          opened: () => {
+            if (this.holding) this.isBehind = true;
+            else void this.reload();
+          },
+          failed: () => void this.#afterFailure(close),
         },
       );
-      void this.#first();
       return () => {
         clearInterval(timer);
         close();
@@ -73,8 +79,8 @@ export class EventList {
 
   /** The page before the oldest row. */
   async more(): Promise<void> {
-    if (this.#next === null || this.#asking !== null) return;
-    await this.#page({ after: this.#next }, (answer) => (this.rows = merged(this.rows, answer.events)));
+    if (this.#older === null || this.#asking !== null) return;
+    await this.#page(this.#older, (answer) => (this.rows = merged(this.rows, answer.events)));
   }
 
   /** Goes on where the search ran out of time. */
@@ -85,32 +91,35 @@ export class EventList {
 
   /** Shows what was held. */
   release(): void {
-    this.rows = merged(this.rows, this.held).slice(0, LIVE_ROWS);
+    if (this.isBehind) return void this.reload();
+    this.#show(this.held);
     this.held = [];
   }
 
-  get hasMore(): boolean {
-    return this.#next !== null;
-  }
-
-  async #first(): Promise<void> {
+  /** The first page anew. */
+  async reload(): Promise<void> {
     this.#asking?.abort();
     this.#asking = null;
     await this.#page({}, (answer) => {
       this.rows = answer.events;
-      [this.held, this.skipped, this.loaded] = [[], 0, true];
+      [this.held, this.skipped, this.loaded, this.isBehind] = [[], 0, true, false];
     });
+  }
+
+  /** A refused filter will not get better: then the listening ends. */
+  async #afterFailure(close: () => void): Promise<void> {
+    await this.reload();
+    if (this.refusal !== null) close();
   }
 
   async #page(changes: Record<string, string>, take: (answer: Events) => void): Promise<void> {
     const asking = new AbortController();
     this.#asking = asking;
-    const timer = setTimeout(() => (this.slow = true), NOTICED_MS);
     try {
       const answer = await ask<Events>('events', { ...this.#query, limit: PAGE, ...changes }, asking.signal);
       if (this.#asking !== asking) return;
       take(answer);
-      this.#next = answer.next;
+      this.#older = answer.next === null ? null : { ...changes, after: answer.next };
       this.searchedFrom = answer.complete ? '' : answer.searched_from;
       this.refusal = null;
     } catch (error) {
@@ -118,8 +127,7 @@ export class EventList {
       if (error instanceof Refused) [this.refusal, this.rows, this.loaded] = [error, [], true];
       else if (!(error instanceof Unreachable)) throw error;
     } finally {
-      clearTimeout(timer);
-      if (this.#asking === asking) [this.#asking, this.slow] = [null, false];
+      if (this.#asking === asking) this.#asking = null;
     }
   }
 
@@ -127,12 +135,17 @@ export class EventList {
     if (this.#arrived.length === 0 || !this.loaded) return;
     const arrived = this.#arrived;
     this.#arrived = [];
-    if (this.holding) this.held = merged(this.held, arrived).slice(0, LIVE_ROWS);
-    else {
-      const rows = merged(this.rows, arrived);
-      // What is cut off here is fetched again when one scrolls there.
-      if (rows.length > LIVE_ROWS) this.#next = null;
-      this.rows = rows.slice(0, LIVE_ROWS);
+    if (!this.holding) this.#show(arrived);
+    else if (!this.isBehind) {
+      this.held = merged(this.held, arrived);
+      if (this.held.length > LIVE_ROWS) [this.held, this.isBehind] = [[], true];
     }
+  }
+
+  #show(fresh: EventDocument[]): void {
+    const rows = merged(this.rows, fresh);
+    this.rows = rows.slice(0, LIVE_ROWS);
+    // What is cut off is fetched again when one scrolls there.
+    if (rows.length > LIVE_ROWS) this.#older = { until: justAfter(this.rows.at(-1)!['@timestamp']) };
   }
 }

@@ -19,7 +19,13 @@ function belongsToFocus(event: KeyboardEvent): boolean {
   return event.key === 'Enter' && event.target instanceof HTMLElement && event.target.matches('a, button, summary');
 }
 
+/** Takes the focus from a row that was clicked, so that Enter means the row the keys have chosen. */
+export function leaveFocus(): void {
+  if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
+}
+
 addEventListener('keydown', (event) => {
+  if (document.querySelector('dialog[open]')) return;
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || belongsToFocus(event)) return;
   const taker = listeners.findLast((keys) => event.key in keys);
   if (!taker) return;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { counted, formatBytes, formatByteRate, formatCount, formatPercent, formatRate, formatShort } from './figures';
-import { compareTimes, formatDuration, formatRange, formatTime, millisOf, nanosOf, secondsBack } from './times';
+import { compareTimes, formatDuration, formatRange, formatTime, justAfter, millisOf, nanosOf, secondsBack } from './times';
 import { visible, visibleLine } from './visible';
 
 describe('figures', () => {
@@ -38,6 +38,10 @@ describe('times', () => {
     expect(nanosOf('2026-11-23T15:46:02Z', now)).toBe('1795448762000000000');
     expect(nanosOf('-1h', now)).toBe('1795446000000000000');
   });
+  it('have a next moment', () => {
+    expect(justAfter('2026-11-23T15:46:02.999999999Z')).toBe('2026-11-23T15:46:03.000000000Z');
+    expect(justAfter('2026-11-23T15:46:02.5Z')).toBe('2026-11-23T15:46:02.500000001Z');
+  });
   it('are ordered whatever their decimals', () => {
     const times = ['2026-11-23T15:46:02.1Z', '2026-11-23T15:46:02Z', '2026-11-23T15:46:02.09Z', '2026-11-23T15:46:01.999999Z'];
     expect(times.sort(compareTimes)).toEqual(['2026-11-23T15:46:01.999999Z', '2026-11-23T15:46:02Z', '2026-11-23T15:46:02.09Z', '2026-11-23T15:46:02.1Z']);
@@ -62,9 +66,9 @@ describe('times', () => {
 
 describe('text from the network', () => {
   it('shows what cannot be seen', () => {
-    expect(visibleLine('a\u0001b\r\nc\td')).toBe('a\u2401b\u240ac\u2409d');
+    expect(visibleLine('a\u0001b\r\nc\td')).toBe('a\u27e801\u27e9b\u21b5c\u21e5d');
     expect(visibleLine('evil\u202etxt.exe')).toBe('evil\u27e8202E\u27e9txt.exe');
-    expect(visible('a\r\nb\u0000')).toBe('a\nb\u2400');
+    expect(visible('a\r\nb\u0000')).toBe('a\nb\u27e800\u27e9');
   });
   it('leaves the rest alone', () => {
     expect(visibleLine('<script>alert(1)</script> é 漢')).toBe('<script>alert(1)</script> é 漢');

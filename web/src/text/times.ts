@@ -36,6 +36,13 @@ export function compareTimes(a: string, b: string): number {
   return x < y ? -1 : x > y ? 1 : 0;
 }
 
+/** The moment one nanosecond later, for ranges that leave out their end. */
+export function justAfter(text: string): string {
+  const nanos = BigInt(nanosOf(text, 0) ?? 0) + 1n;
+  const seconds = nanos / 1_000_000_000n;
+  return `${new Date(Number(seconds) * 1000).toISOString().slice(0, 19)}.${String(nanos % 1_000_000_000n).padStart(9, '0')}Z`;
+}
+
 function parts(millis: number, zone: Zone) {
   const date = new Date(millis);
   const two = (value: number) => String(value).padStart(2, '0');

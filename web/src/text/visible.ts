@@ -4,16 +4,14 @@
 /** Controls, and the marks that change the direction of text or have no width. */
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
 
+/** Its number between angle brackets. */
 function shown(mark: string): string {
-  const code = mark.charCodeAt(0);
-  if (code < 0x20) return String.fromCharCode(0x2400 + code);
-  if (code === 0x7f) return '\u2421';
-  return `\u27e8${code.toString(16).toUpperCase().padStart(4, '0')}\u27e9`;
+  return `\u27e8${mark.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}\u27e9`;
 }
 
 /** One line: line breaks and tabs are shown as signs too. */
 export function visibleLine(text: string): string {
-  return text.replace(/\r\n|[\n\t]/g, (mark) => (mark === '\t' ? '\u2409' : '\u240a')).replace(UNSEEN, shown);
+  return text.replace(/\r\n|[\n\t]/g, (mark) => (mark === '\t' ? '\u21e5' : '\u21b5')).replace(UNSEEN, shown);
 }
 
 /** Several lines: line breaks and tabs stay what they are. */
