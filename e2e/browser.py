@@ -25,7 +25,8 @@ class Browser:
     """One window. Everything a page logs or is refused is kept and can be asserted on."""
 
     def __init__(self, width=1280, height=800, dark=False, downloads=None):
-        self.downloads = pathlib.Path(downloads or tempfile.mkdtemp(prefix="tapline-downloads-"))
+        self.own_downloads = None if downloads else tempfile.TemporaryDirectory(prefix="tapline-downloads-")
+        self.downloads = pathlib.Path(downloads or self.own_downloads.name)
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
         for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--force-device-scale-factor=1"):
@@ -44,6 +45,8 @@ class Browser:
 
     def __exit__(self, *_):
         self.driver.quit()
+        if self.own_downloads:
+            self.own_downloads.cleanup()
 
     def size(self, width, height):
         """The size of the page itself, also below the least width of a window."""
