@@ -128,7 +128,11 @@ impl Client {
         &self.url
     }
 
-    async fn request(&self, method: Method, path: &str) -> Result<Response<Incoming>, ClientError> {
+    /// Asks for `path` and gives the answer whatever its status.
+    ///
+    /// # Errors
+    /// No collector.
+    pub async fn ask(&self, method: Method, path: &str) -> Result<Response<Incoming>, ClientError> {
         let unreachable = |error: String| ClientError::Unreachable { url: self.url.clone(), error };
         let ask = async {
             match &self.url {
@@ -149,7 +153,7 @@ impl Client {
     }
 
     async fn good(&self, method: Method, path: &str) -> Result<Body, ClientError> {
-        let answer = self.request(method, path).await?;
+        let answer = self.ask(method, path).await?;
         let status = answer.status();
         let mut body = Body { incoming: answer.into_body() };
         if status.is_success() {

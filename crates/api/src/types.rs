@@ -140,3 +140,70 @@ pub struct StatusAnswer {
     /// Whether the archive can be written; else what the disk says.
     pub archive_error: Option<String>,
 }
+
+/// `/api/v1/archive`: what is stored, by source and time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ArchiveAnswer {
+    /// One row per source.
+    pub sources: Vec<StoredSource>,
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// Seconds that each part in `days` covers.
+    pub step: u64,
+    /// What is removed.
+    pub retention: ArchiveRetention,
+    /// The segment that goes first; none without retention.
+    pub next_removed: Option<ToRemove>,
+}
+
+/// What a source has in the archive. Times are RFC 3339.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StoredSource {
+    /// Its name.
+    pub name: String,
+    /// Bytes of its segments.
+    pub bytes: u64,
+    /// How many there are.
+    pub segments: u64,
+    /// Time of its earliest packet.
+    pub oldest: Option<String>,
+    /// Time of its latest packet.
+    pub newest: Option<String>,
+    /// Its bytes over time; parts without any are left out.
+    pub days: Vec<StoredPart>,
+}
+
+/// Bytes stored of one part of the time. A segment counts evenly over the time of its packets.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StoredPart {
+    /// When it begins.
+    pub from: String,
+    /// Bytes of segments.
+    pub bytes: u64,
+}
+
+/// What retention allows; none is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ArchiveRetention {
+    /// Longest time since a segment's last packet arrived, such as `7d`.
+    pub age: Option<String>,
+    /// Most bytes of all segments.
+    pub size: Option<u64>,
+    /// Bytes that must stay free on the disk.
+    pub free: Option<u64>,
+}
+
+/// A segment that retention removes next.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ToRemove {
+    /// Whose it is.
+    pub source: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Time of its earliest packet.
+    pub oldest: Option<String>,
+    /// Time of its latest packet.
+    pub newest: Option<String>,
+    /// When its age makes it go, if there is a limit of age.
+    pub at: Option<String>,
+}

@@ -3,8 +3,9 @@
 
 use crate::batches::Loaded;
 use crate::filter::{Filter, Matcher};
-use crate::index::BatchEntry;
+use crate::index::{BatchEntry, Index};
 use crate::layout::{Archive, SegmentFile};
+use crate::numbers::PacketNumbers;
 use packet::batch::{DropPlace, DropReason, Item};
 use packet::{BatchName, Entry, Epoch, GapRecord, InterfaceSet, LinkType, Packet, SourceName, Timestamp};
 use std::cmp::Reverse;
@@ -35,6 +36,10 @@ pub struct Query {
     pub since: Option<Timestamp>,
     /// Packets before this time.
     pub until: Option<Timestamp>,
+    /// Only packets of this run of a probe.
+    pub epoch: Option<Epoch>,
+    /// Only packets with these numbers within their epoch.
+    pub numbers: Option<PacketNumbers>,
 }
 
 impl Query {
@@ -44,6 +49,18 @@ impl Query {
 
     fn touches(&self, earliest: Timestamp, latest: Timestamp) -> bool {
         self.since.is_none_or(|since| latest >= since) && self.until.is_none_or(|until| earliest < until)
+    }
+
+    fn means(&self, number: u64) -> bool {
+        self.numbers.as_ref().is_none_or(|numbers| numbers.contains(number))
+    }
+
+    /// Whether anything in an entry of the log, a gap record too, can be meant.
+    fn touches_entry(&self, index: &Index, entry: &BatchEntry) -> bool {
+        let is_epoch = |epoch| index.sections.get(entry.section as usize).is_some_and(|section| section.epoch == epoch);
+        self.touches(entry.time_min, entry.time_max)
+            && self.epoch.is_none_or(is_epoch)
+            && self.numbers.as_ref().is_none_or(|numbers| numbers.touches(entry.first_packet, entry.packets))
     }
 }
 
@@ -324,14 +341,14 @@ impl QueryResult {
             .candidates(&loaded.index)
             .iter()
             .filter_map(|number| loaded.index.batches.get(number as usize))
-            .filter(|entry| !entry.is_gap() && entry.packets > 0 && self.query.touches(entry.time_min, entry.time_max))
+            .filter(|entry| !entry.is_gap() && entry.packets > 0 && self.query.touches_entry(&loaded.index, entry))
             .copied()
             .collect()
     }
 
     fn note_gaps(&mut self, loaded: &Loaded) {
         for entry in loaded.index.batches.iter().filter(|entry| entry.is_gap()) {
-            if !self.query.touches(entry.time_min, entry.time_max) {
+            if !self.query.touches_entry(&loaded.index, entry) {
                 continue;
             }
             self.progress.gaps += 1;
@@ -379,7 +396,7 @@ impl QueryResult {
     /// As [`QueryResult::next`].
     pub fn count(mut self) -> Result<u64, QueryError> {
         let mut counted = 0u64;
-        if self.query.filter.is_any() {
+        if self.query.filter.is_any() && self.query.numbers.is_none() {
             for number in 0..self.plans.len() {
                 self.check_cancelled()?;
                 let Some(candidates) = self.plans.get_mut(number).and_then(|plan| plan.candidates.as_mut()) else {
@@ -537,10 +554,11 @@ impl QueryResult {
         let filter = &self.query.filter;
         let matcher = self.matchers.entry(link_type).or_insert_with(|| filter.matcher(link_type));
         let Ok(Entry::Batch(batch)) = Entry::parse(raw) else { return None };
-        let (mut bytes, mut places, mut position) = (Vec::new(), Vec::new(), 0);
+        let (mut bytes, mut places, mut position) = (Vec::new(), Vec::new(), 0u32);
         for item in batch.items() {
             let Item::Packet(packet) = item.ok()? else { continue };
-            if self.query.covers(packet.time) && matcher.accepts(&packet) {
+            let number = pending.entry.first_packet.saturating_add(position.into());
+            if self.query.covers(packet.time) && self.query.means(number) && matcher.accepts(&packet) {
                 let at = bytes.len();
                 bytes.extend_from_slice(packet.data);
                 places.push(Place {

@@ -27,6 +27,12 @@ pub struct Removed {
 }
 
 impl Retention {
+    /// Leaves those that may be removed, in the order in which they would be. Without limits, none.
+    pub fn order(&self, segments: &mut Vec<SegmentFile>) {
+        segments.retain(|segment| !segment.open && *self != Self::default());
+        segments.sort_by_key(|segment| segment.modified);
+    }
+
     /// Removes what may not stay, the oldest first. A file that cannot be removed is logged and left.
     ///
     /// # Errors
@@ -40,8 +46,7 @@ impl Retention {
             segments.extend(archive.segments(&source)?);
         }
         let mut total: u64 = segments.iter().map(|segment| segment.bytes).sum();
-        segments.retain(|segment| !segment.open);
-        segments.sort_by_key(|segment| segment.modified);
+        self.order(&mut segments);
         let mut removed = Vec::new();
         for segment in segments {
             let age = now.since(segment.modified) / 1_000_000_000;

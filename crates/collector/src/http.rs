@@ -38,6 +38,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/sources", get(sources))
         .route("/api/v1/balance", get(balance))
         .route("/api/v1/segments", get(segments))
+        .route("/api/v1/archive", get(stored))
         .route("/api/v1/status", get(status))
         .route("/api/v1/batches", get(batches))
         .route("/api/v1/packets", get(packets))
@@ -94,6 +95,26 @@ async fn segments(State(api): State<Api>) -> Response {
         std::io::Result::Ok(answer)
     });
     match listed.await {
+        Ok(Ok(answer)) => axum::Json(answer).into_response(),
+        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+    }
+}
+
+/// In parts of which length.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct StoredWanted {
+    /// Seconds.
+    step: Option<u64>,
+}
+
+async fn stored(State(api): State<Api>, Parameters(wanted): Parameters<StoredWanted>) -> Response {
+    if wanted.step == Some(0) {
+        return bad("step=0 is no length", "write seconds, or leave step out");
+    }
+    let looked = tokio::task::spawn_blocking(move || api.shared.stored.look(&api.shared.archive, wanted.step));
+    match looked.await {
         Ok(Ok(answer)) => axum::Json(answer).into_response(),
         Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
@@ -229,6 +250,10 @@ struct PacketsWanted {
     /// Nanoseconds of Unix time.
     since: Option<u64>,
     until: Option<u64>,
+    /// Only this run of a probe.
+    epoch: String,
+    /// Only packets with these numbers within the epoch, such as `4-9,12`.
+    packets: String,
     /// `pcapng` or `pcap`.
     format: String,
 }
@@ -242,7 +267,23 @@ impl PacketsWanted {
             sources.push(name.parse().map_err(|error| Box::new(bad(error, "sources are listed by /api/v1/sources")))?);
         }
         let (since, until) = (self.since.map(Timestamp::from_nanos), self.until.map(Timestamp::from_nanos));
-        Ok(Query { filter, sources, since, until })
+        let epoch = match self.epoch.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|error| Box::new(bad(error, "epochs are listed by /api/v1/balance")))?),
+        };
+        let numbers = match self.packets.as_str() {
+            "" => None,
+            text => {
+                Some(text.parse().map_err(|error| Box::new(bad(error, "events state the numbers of their packets")))?)
+            }
+        };
+        if numbers.is_some() && (epoch.is_none() || sources.len() != 1) {
+            return Err(Box::new(bad(
+                "packets are numbered within an epoch of a source",
+                "give source and epoch as well",
+            )));
+        }
+        Ok(Query { filter, sources, since, until, epoch, numbers })
     }
 }
 
@@ -285,8 +326,8 @@ async fn live(State(api): State<Api>, Parameters(wanted): Parameters<PacketsWant
     if !matches!(wanted.format.as_str(), "" | "pcapng") {
         return bad("live packets come as pcapng only", "leave format out");
     }
-    if query.since.is_some() || query.until.is_some() {
-        return bad("live packets have no range of time", "ask /api/v1/packets for what is past");
+    if query.since.is_some() || query.until.is_some() || query.epoch.is_some() {
+        return bad("live packets have no range of time or numbers", "ask /api/v1/packets for what is past");
     }
     tracing::info!(query = wanted.query, source = wanted.source, "packets are watched live");
     let (sender, receiver) = mpsc::channel(PIECES);

@@ -5,7 +5,6 @@
 mod check;
 mod http;
 mod ledger;
-mod listen;
 mod live;
 mod osmo;
 mod pipeline;
@@ -14,6 +13,7 @@ mod run;
 mod session;
 mod settings;
 mod shared;
+mod stored;
 
 pub use check::{Checked, Refused, check as check_entry};
 pub use policy::{SourcePolicy, Store};

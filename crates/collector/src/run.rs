@@ -2,7 +2,6 @@
 
 use crate::http::{Api, router};
 use crate::ledger::Ledger;
-use crate::listen::{self, Bound, ListenError};
 use crate::osmo::{self, Names};
 use crate::pipeline::{self, PUBLISH_QUEUE, Publish, WRITE_QUEUE, Writing};
 use crate::policy::Policies;
@@ -11,6 +10,7 @@ use crate::settings::{Compression, Settings, V1Format};
 use crate::shared::{Shared, add};
 use archive::{Recovered, Retention, Writer, WriterOptions};
 use feed::{Publisher, PublisherOptions};
+use listen::{Bound, ListenError};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -125,11 +125,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
         shared: shared.clone(),
         events: weak,
         commit_every: settings.commit,
-        retention: Retention {
-            age_seconds: settings.retention.age.as_secs(),
-            total_bytes: settings.retention.size,
-            free_bytes: settings.retention.free,
-        },
+        retention: retention(settings),
         balance: settings.state().join("balance.json"),
         begun: HashMap::new(),
         awaited: HashMap::new(),
@@ -172,6 +168,14 @@ fn give_socket(path: &std::path::Path, user: &privilege::User) -> std::io::Resul
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
 }
 
+fn retention(settings: &Settings) -> Retention {
+    Retention {
+        age_seconds: settings.retention.age.as_secs(),
+        total_bytes: settings.retention.size,
+        free_bytes: settings.retention.free,
+    }
+}
+
 fn open_archive(settings: &Settings) -> Result<(Arc<Shared>, Writer), RunError> {
     let root = settings.archive();
     let options = WriterOptions {
@@ -194,7 +198,7 @@ fn open_archive(settings: &Settings) -> Result<(Arc<Shared>, Writer), RunError> 
         }
     }
     let ledger = Ledger::load(&settings.state().join("balance.json"));
-    let shared = Arc::new(Shared::new(writer.archive(), ledger));
+    let shared = Arc::new(Shared::new(writer.archive(), retention(settings), ledger));
     let nanos = crate::shared::now().nanos();
     for (source, state) in writer.states() {
         for (epoch, state) in &state.epochs {

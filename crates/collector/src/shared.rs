@@ -2,8 +2,9 @@
 
 use crate::ledger::Ledger;
 use crate::live::{self, LiveBatch};
+use crate::stored::Stored;
 use api::SourceRow;
-use archive::Archive;
+use archive::{Archive, Retention};
 use packet::batch::BatchHeader;
 use packet::{Epoch, SourceName, Timestamp};
 use std::collections::{BTreeMap, HashMap};
@@ -86,6 +87,7 @@ pub(crate) fn add(counter: &AtomicU64, amount: u64) {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) archive: Archive,
+    pub(crate) stored: Stored,
     pub(crate) started: Timestamp,
     begin: Instant,
     tracks: Mutex<HashMap<(SourceName, Epoch), Track>>,
@@ -111,9 +113,10 @@ pub(crate) fn now() -> Timestamp {
 }
 
 impl Shared {
-    pub(crate) fn new(archive: Archive, ledger: Ledger) -> Self {
+    pub(crate) fn new(archive: Archive, retention: Retention, ledger: Ledger) -> Self {
         Self {
             archive,
+            stored: Stored::new(retention),
             started: now(),
             begin: Instant::now(),
             tracks: Mutex::default(),

@@ -273,6 +273,44 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
 }
 
+/// Counts the packets of a pcapng stream that comes in pieces.
+#[derive(Debug, Default)]
+pub struct PacketCount {
+    count: u64,
+    /// The first bytes of a block whose head is not yet whole.
+    head: Vec<u8>,
+    /// Bytes of the present block still to come.
+    rest: usize,
+}
+
+/// Type and length of a block.
+const HEAD_BYTES: usize = 8;
+
+impl PacketCount {
+    /// Takes the next piece.
+    pub fn see(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let skip = self.rest.min(bytes.len());
+            self.rest -= skip;
+            bytes = bytes.get(skip..).unwrap_or_default();
+            let take = (HEAD_BYTES - self.head.len()).min(bytes.len());
+            self.head.extend_from_slice(bytes.get(..take).unwrap_or_default());
+            bytes = bytes.get(take..).unwrap_or_default();
+            if let Ok(head) = <[u8; HEAD_BYTES]>::try_from(self.head.as_slice()) {
+                let [a, b, c, d, e, f, g, h] = head;
+                self.count += u64::from(u32::from_le_bytes([a, b, c, d]) == ENHANCED_PACKET);
+                self.rest = (u32::from_le_bytes([e, f, g, h]) as usize).saturating_sub(HEAD_BYTES);
+                self.head.clear();
+            }
+        }
+    }
+
+    /// Packets whose heads have come.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,6 +366,23 @@ mod tests {
             let mut blocks = Blocks::new(&out[..cut]);
             assert!(blocks.next().is_some_and(|block| block.is_err()));
             assert!(blocks.next().is_none());
+        }
+    }
+
+    #[test]
+    fn packets_are_counted_however_the_stream_is_cut() {
+        let mut stream = Vec::new();
+        write_section_header(&mut stream, "test");
+        for number in 0..5u8 {
+            let data = vec![number; 40 + usize::from(number)];
+            let packet =
+                Packet { time: Timestamp::ZERO, interface: 0, original_length: data.len() as u32, data: &data };
+            write_enhanced_packet(&mut stream, &packet);
+        }
+        for piece in [1, 3, 7, 50, 1000] {
+            let mut packets = PacketCount::default();
+            stream.chunks(piece).for_each(|bytes| packets.see(bytes));
+            assert_eq!(packets.count(), 5, "in pieces of {piece}");
         }
     }
 }

@@ -6,7 +6,6 @@ mod analyze;
 mod command;
 mod failure;
 mod logging;
-mod moment;
 mod place;
 
 use std::process::ExitCode;

@@ -30,6 +30,11 @@ pub fn analyzer_socket(data: &Path) -> PathBuf {
     data.join("run/analyzer.sock")
 }
 
+/// Socket of the console in a data directory.
+pub fn console_socket(data: &Path) -> PathBuf {
+    data.join("run/console.sock")
+}
+
 /// Which collector a command asks.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Connect {

@@ -7,8 +7,10 @@ mod ask;
 mod children;
 mod collector;
 mod completions;
+mod console;
 mod doctor;
 mod grab;
+mod keys;
 mod live;
 mod remote;
 mod replay;
@@ -30,12 +32,14 @@ pub enum Command {
     Up(up::Up),
     Collector(collector::Collector),
     Analyzer(analyzer::Analyzer),
+    Console(console::Console),
     Analyze(analyze::Analyze),
     Grab(grab::Grab),
     Live(live::Live),
     Replay(replay::Replay),
     Status(status::Status),
     Sources(sources::Sources),
+    Keys(keys::Keys),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -47,12 +51,14 @@ impl Command {
             Self::Up(up) => up.run(),
             Self::Collector(collector) => collector.run(),
             Self::Analyzer(analyzer) => analyzer.run(),
+            Self::Console(console) => console.run(),
             Self::Analyze(analyze) => analyze.run(),
             Self::Grab(grab) => grab.run(),
             Self::Live(live) => live.run(),
             Self::Replay(replay) => replay.run(),
             Self::Status(status) => status.run(),
             Self::Sources(sources) => sources.run(),
+            Self::Keys(keys) => keys.run(),
             Self::Doctor(doctor) => doctor.run(),
             Self::Completions(completions) => completions.run(),
         }
@@ -83,12 +89,14 @@ impl SettingsArguments {
 
     /// Looks for problems in the sections of this program.
     pub fn check_sections(&self) -> Result<(), Problems> {
-        let collector = self.load::<::collector::Settings>("collector").err();
-        let analyzer = self.load::<::analyzer::Settings>("analyzer").err();
-        match (collector, analyzer) {
-            (None, None) => Ok(()),
-            (Some(problems), None) | (None, Some(problems)) => Err(problems),
-            (Some(a), Some(b)) => Err(a.and(b)),
+        let problems = [
+            self.load::<::collector::Settings>("collector").err(),
+            self.load::<::analyzer::Settings>("analyzer").err(),
+            self.load::<::console::Settings>("console").err(),
+        ];
+        match problems.into_iter().flatten().reduce(Problems::and) {
+            None => Ok(()),
+            Some(problems) => Err(problems),
         }
     }
 

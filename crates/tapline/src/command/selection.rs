@@ -1,11 +1,11 @@
 //! Which packets are meant: a filter expression, sources and a range of time, as `grab`, `live` and `replay` take them.
 //! Checks them before anything is asked or opened.
 
-use archive::{Filter, Query};
-use packet::{SourceName, Timestamp};
+use api::moment;
+use archive::{Filter, PacketNumbers, Query};
+use packet::{Epoch, SourceName, Timestamp};
 
 use crate::failure::Failure;
-use crate::moment;
 
 /// The arguments.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -22,6 +22,12 @@ pub struct Selection {
     /// Packets before this time
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     until: Option<String>,
+    /// Only packets of this run of a probe, as events and `tapline status` name it
+    #[arg(long, value_name = "EPOCH")]
+    epoch: Option<Epoch>,
+    /// Only packets with these numbers within the epoch, as events state them, such as 4-9,12
+    #[arg(long, value_name = "NUMBERS", requires = "epoch")]
+    packets: Option<PacketNumbers>,
 }
 
 impl Selection {
@@ -42,6 +48,8 @@ impl Selection {
             sources: sources.collect::<Result<_, _>>()?,
             since: time(&self.since)?,
             until: time(&self.until)?,
+            epoch: self.epoch,
+            numbers: self.packets.clone(),
         };
         if let (Some(since), Some(until)) = (query.since, query.until)
             && since >= until

@@ -1,4 +1,4 @@
-//! `tapline up`: collector, analyzer and probe as real processes on one data directory, talking through sockets in it.
+//! `tapline up`: collector, analyzer, console and probe as real processes on one data directory, talking through sockets in it.
 //! Starts, watches and ends them; everything else happens in them.
 
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ const END_PATIENCE: Duration = Duration::from_secs(15);
 /// How often everything is looked at.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Run probe, collector and analyzer together on this machine
+/// Run probe, collector, analyzer and the page together on this machine
 #[derive(clap::Args)]
 pub struct Up {
     /// Interface to capture on, `any` for all; may be given several times
@@ -49,6 +49,12 @@ pub struct Up {
     /// Also answer the collector's API on this address
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<String>,
+    /// Where the page is served; `none` serves none [default: 127.0.0.1:7714, or a free port if that is taken]
+    #[arg(long, value_name = "ADDR:PORT")]
+    console: Option<String>,
+    /// Open the page in a browser
+    #[arg(long, conflicts_with = "once")]
+    open: bool,
     /// Name of the source [default: the host's name]
     #[arg(long, value_name = "SOURCE")]
     name: Option<String>,
@@ -92,7 +98,7 @@ impl Up {
         self.settings.check_sections()?;
         let place = Place::make(place::data_directory(self.data.as_deref()))?;
         let signals = Signals::catch()?;
-        let mut running = Running { place, probes: Vec::new(), collector: None, analyzer: None };
+        let mut running = Running { place, probes: Vec::new(), collector: None, analyzer: None, console: None };
         let outcome = self.start_and_watch(&mut running, &signals);
         let ended = running.end(&signals, self.once && outcome.is_ok());
         outcome.and(ended)
@@ -104,6 +110,10 @@ impl Up {
         running.wait_ready("the collector", signals, |place| ask::is_good(&place.collector, "/healthz"))?;
         running.analyzer = Some(self.start_analyzer(&place)?);
         running.wait_ready("the analyzer", signals, |place| ask::is_good(&place.analyzer, "/readyz"))?;
+        if let Some(listen) = self.page() {
+            running.console = Some(self.start_console(&place, &listen)?);
+            running.wait_ready("the console", signals, |place| ask::is_good(&place.console, "/readyz"))?;
+        }
         if signals.count() > 0 {
             return Ok(());
         }
@@ -115,6 +125,12 @@ impl Up {
                 self.interfaces.join(", "),
                 place.data.display()
             );
+        }
+        if let Some(address) = running.console.as_ref().and_then(|_| place.page()) {
+            eprintln!("tapline: the page is at {address}");
+            if self.open {
+                open_browser(&address);
+            }
         }
         let mut files = self.read.iter();
         let mut reading: Option<(Child, &Path)> = None;
@@ -188,17 +204,45 @@ impl Up {
 
     fn start_analyzer(&self, place: &Place) -> Result<Child, Failure> {
         let unix = |path: &Path| quoted(&format!("unix:{}", path.display()));
+        let mut sets = vec![
+            format!("analyzer.data={}", quoted(&place.data.display().to_string())),
+            format!("analyzer.feed=[{}]", quoted(&place.feed)),
+            format!("analyzer.collector={}", unix(&place.collector)),
+            format!("analyzer.status={}", unix(&place.analyzer)),
+            "analyzer.start=\"oldest\"".to_owned(),
+        ];
+        const STORE: &str = "analyzer.output.store.enabled=";
+        if !self.settings.sets_of("analyzer").any(|set| set.starts_with(STORE)) {
+            sets.push(format!("{STORE}true"));
+        }
+        start("analyzer", self.tapline("analyzer", &sets)?)
+    }
+
+    /// Where the page is to be served; none where none is wanted.
+    fn page(&self) -> Option<String> {
+        const DEFAULT: &str = "127.0.0.1:7714";
+        match self.console.as_deref() {
+            // A run over files ends before anybody could look.
+            None if self.once => None,
+            Some("none") => None,
+            Some(address) => Some(address.to_owned()),
+            None if std::net::TcpListener::bind(DEFAULT).is_ok() => Some(DEFAULT.to_owned()),
+            None => Some("127.0.0.1:0".to_owned()),
+        }
+    }
+
+    fn start_console(&self, place: &Place, listen: &str) -> Result<Child, Failure> {
+        let unix = |path: &Path| quoted(&format!("unix:{}", path.display()));
         let command = self.tapline(
-            "analyzer",
+            "console",
             &[
-                format!("analyzer.data={}", quoted(&place.data.display().to_string())),
-                format!("analyzer.feed=[{}]", quoted(&place.feed)),
-                format!("analyzer.collector={}", unix(&place.collector)),
-                format!("analyzer.status={}", unix(&place.analyzer)),
-                "analyzer.start=\"oldest\"".to_owned(),
+                format!("console.data={}", quoted(&place.data.display().to_string())),
+                format!("console.listen=[{}, {}]", quoted(listen), unix(&place.console)),
+                format!("console.collector={}", unix(&place.collector)),
+                format!("console.analyzer={}", unix(&place.analyzer)),
             ],
         )?;
-        start("analyzer", command)
+        start("console", command)
     }
 
     fn start_probe(&self, place: &Place, interfaces: &[String], file: Option<&Path>) -> Result<Child, Failure> {
@@ -229,6 +273,20 @@ impl Up {
     }
 }
 
+/// Asks the desktop to show it; without one, the address was printed.
+fn open_browser(address: &str) {
+    let started = Command::new("xdg-open")
+        .arg(address)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    match started {
+        Ok(mut child) => drop(std::thread::spawn(move || child.wait())),
+        Err(error) => eprintln!("tapline: no browser was opened (xdg-open: {error}); open the address yourself"),
+    }
+}
+
 fn start(name: &'static str, command: Command) -> Result<Child, Failure> {
     let program = command.get_program().to_owned();
     Child::start(name, command).map_err(|error| {
@@ -243,6 +301,7 @@ struct Place {
     uplink: PathBuf,
     collector: PathBuf,
     analyzer: PathBuf,
+    console: PathBuf,
     feed: String,
 }
 
@@ -265,6 +324,7 @@ impl Place {
             uplink: run.join("uplink.sock"),
             collector: place::collector_socket(&data),
             analyzer: place::analyzer_socket(&data),
+            console: place::console_socket(&data),
             feed: format!("ipc://{}", run.join("feed").display()),
             data,
         };
@@ -285,6 +345,11 @@ impl Place {
     /// The account of every epoch; `None` if the collector does not answer.
     fn balance(&self) -> Option<BalanceAnswer> {
         serde_json::from_value(ask::json(&self.collector, "/api/v1/balance")?).ok()
+    }
+
+    /// Address of the page.
+    fn page(&self) -> Option<String> {
+        ask::json(&self.console, "/status")?["addresses"].as_array()?.first()?.as_str().map(str::to_owned)
     }
 
     /// Whether a probe captures: its first counts, or its connection, have come.
@@ -339,12 +404,13 @@ struct Running {
     probes: Vec<Child>,
     collector: Option<Child>,
     analyzer: Option<Child>,
+    console: Option<Child>,
 }
 
 impl Running {
     /// Fails as soon as one of the programs has ended by itself.
     fn check_alive(&mut self) -> Result<(), Failure> {
-        let others = [self.collector.as_mut(), self.analyzer.as_mut()];
+        let others = [self.collector.as_mut(), self.analyzer.as_mut(), self.console.as_mut()];
         for child in others.into_iter().flatten().chain(&mut self.probes) {
             if let Some(status) = child.ended() {
                 child.join_log();
@@ -408,7 +474,7 @@ impl Running {
                 eprintln!("tapline: not everything is analysed yet; the next start goes on where this one ended");
             }
         }
-        for child in [self.collector.as_mut(), self.analyzer.as_mut()].into_iter().flatten() {
+        for child in [self.console.as_mut(), self.collector.as_mut(), self.analyzer.as_mut()].into_iter().flatten() {
             if child.end(END_PATIENCE).is_none() {
                 killed.push(child.name);
             }

@@ -1,5 +1,6 @@
 //! Listening sockets: `unix:PATH` or `ADDRESS:PORT`, bound before privileges are given up. Beyond this machine only where the
 //! configuration says so in so many words.
+#![forbid(unsafe_code)]
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::fs::FileTypeExt;
@@ -8,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 /// A bound socket.
 #[derive(Debug)]
-pub(crate) enum Bound {
+pub enum Bound {
+    /// On a port.
     Tcp(TcpListener),
+    /// On a path.
     Unix(UnixListener),
 }
 
@@ -54,12 +57,11 @@ fn hint(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// Binds one socket of the setting `key`.
-pub(crate) fn bind(
-    key: &'static str,
-    text: &str,
-    allow_plaintext: bool,
-) -> Result<(Bound, Option<PathBuf>), ListenError> {
+/// Binds one socket of the setting `key`; gives its path too, if it has one. A socket that nobody listens on any more is taken over.
+///
+/// # Errors
+/// No address, one beyond this machine without `allow_plaintext`, or what the system says.
+pub fn bind(key: &'static str, text: &str, allow_plaintext: bool) -> Result<(Bound, Option<PathBuf>), ListenError> {
     let failed = |error| ListenError::Bind { key, text: text.to_owned(), error };
     if let Some(path) = text.strip_prefix("unix:") {
         let path = Path::new(path);
