@@ -46,7 +46,7 @@ class Up(unittest.TestCase):
     def test_nobody_but_the_probe_may_anything(self):
         up = self.programs.start_up("-i", self.lab.link)
         children = children_of(up.pid)
-        self.assertEqual(sorted(children), ["analyzer", "collector", "tapline-probe"])
+        self.assertEqual(sorted(children), ["analyzer", "collector", "console", "tapline-probe"])
         for name, pid in children.items():
             status = status_of(pid)
             with self.subTest(program=name):

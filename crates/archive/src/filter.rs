@@ -1,4 +1,5 @@
-//! Filter expressions: libpcap's language and one more primitive, `community-id ID`. libpcap compiles, `bpf` runs.
+//! Filter expressions: libpcap's language and two more primitives, `community-id ID` and `sent-by ADDRESS:PORT`, which look below VLANs,
+//! MPLS and tunnels as the decoders do. libpcap compiles, `bpf` runs.
 //! Does not know the index; what it may leave out is in `narrow`.
 
 use crate::bpf::Program;
@@ -6,10 +7,10 @@ use crate::narrow::Narrow;
 use packet::net::{self, Transport};
 use packet::{LinkType, Packet};
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-/// Most `community-id` primitives in one expression: the expression is compiled once for each way they can turn out.
-const COMMUNITY_IDS_MAX: usize = 4;
+/// Most primitives of our own in one expression: the expression is compiled once for each way they can turn out.
+const OWN_MAX: usize = 8;
 /// Most flows whose answer is kept.
 const CACHE_MAX: usize = 65_536;
 /// Longest expression, in bytes.
@@ -41,9 +42,14 @@ pub enum FilterError {
         "the filter says `community-id {0}`, which is no Community ID of version 1: write it as `community-id 1:LQU9qZlK+B5F3KDmev6m5PMibrg=`"
     )]
     CommunityId(String),
-    /// Too many of them.
-    #[error("the filter has {0} community-id primitives, at most {COMMUNITY_IDS_MAX} are possible: ask several times")]
-    CommunityIds(usize),
+    /// A `sent-by` without an address and port.
+    #[error("the filter says `sent-by {0}`: write it as `sent-by 10.0.0.1:5060` or `sent-by [2001:db8::1]:5060`")]
+    SentBy(String),
+    /// Too many of either.
+    #[error(
+        "the filter has {0} community-id and sent-by primitives, at most {OWN_MAX} are possible: ask several times"
+    )]
+    TooMany(usize),
     /// Too long.
     #[error("the filter is longer than {EXPRESSION_MAX} bytes")]
     TooLong,
@@ -53,10 +59,19 @@ pub enum FilterError {
 #[derive(Debug, Clone)]
 pub struct Filter {
     expression: String,
-    /// The expression cut at its `community-id` primitives.
+    /// The expression cut at the primitives of our own.
     pieces: Vec<String>,
-    ids: Vec<String>,
+    own: Vec<Own>,
     narrow: Narrow,
+}
+
+/// A primitive of our own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Own {
+    /// The packet's flow has this Community ID.
+    CommunityId(String),
+    /// The packet has this source address and port.
+    SentBy(SocketAddr),
 }
 
 impl Filter {
@@ -69,11 +84,11 @@ impl Filter {
             return Err(FilterError::TooLong);
         }
         let expression = expression.trim();
-        let (pieces, ids) = split(expression)?;
-        if ids.len() > COMMUNITY_IDS_MAX {
-            return Err(FilterError::CommunityIds(ids.len()));
+        let (pieces, own) = split(expression)?;
+        if own.len() > OWN_MAX {
+            return Err(FilterError::TooMany(own.len()));
         }
-        let mut filter = Self { expression: expression.into(), pieces, ids, narrow: Narrow::Any };
+        let mut filter = Self { expression: expression.into(), pieces, own, narrow: Narrow::Any };
         let mut first = None;
         let accepted = TRIED.into_iter().any(|link_type| match filter.compile(link_type, 0) {
             Ok(_) => true,
@@ -91,7 +106,7 @@ impl Filter {
 
     /// The filter that takes every packet.
     pub fn any() -> Self {
-        Self { expression: String::new(), pieces: vec![String::new()], ids: Vec::new(), narrow: Narrow::Any }
+        Self { expression: String::new(), pieces: vec![String::new()], own: Vec::new(), narrow: Narrow::Any }
     }
 
     /// The expression as it was given.
@@ -111,7 +126,7 @@ impl Filter {
     /// The filter for packets of one link type. An expression that libpcap does not take for this link type (such as
     /// `ether host` on raw IP) takes none of them.
     pub fn matcher(&self, link_type: LinkType) -> Matcher {
-        let programs = (0..1usize << self.ids.len())
+        let programs = (0..1usize << self.own.len())
             .map(|truths| {
                 if self.is_any() {
                     return Program::constant(true);
@@ -119,10 +134,10 @@ impl Filter {
                 self.compile(link_type, truths).unwrap_or_else(|_| Program::constant(false))
             })
             .collect();
-        Matcher { link_type, programs, ids: self.ids.clone(), any: self.is_any(), cache: HashMap::new() }
+        Matcher { link_type, programs, own: self.own.clone(), any: self.is_any(), cache: HashMap::new() }
     }
 
-    /// Compiles with every `community-id` primitive replaced by what bit n of `truths` says of the n-th.
+    /// Compiles with every primitive of our own replaced by what bit n of `truths` says of the n-th.
     fn compile(&self, link_type: LinkType, truths: usize) -> Result<Program, String> {
         let mut expression = String::with_capacity(self.expression.len() + 32);
         for (n, piece) in self.pieces.iter().enumerate() {
@@ -165,34 +180,36 @@ impl std::str::FromStr for Filter {
     }
 }
 
-/// Cuts the expression at its `community-id` primitives.
-fn split(expression: &str) -> Result<(Vec<String>, Vec<String>), FilterError> {
-    const WORD: &str = "community-id";
-    let (mut pieces, mut ids) = (Vec::new(), Vec::new());
+/// Cuts the expression at the primitives of our own.
+fn split(expression: &str) -> Result<(Vec<String>, Vec<Own>), FilterError> {
+    const WORDS: [&str; 2] = ["community-id", "sent-by"];
+    let (mut pieces, mut own) = (Vec::new(), Vec::new());
     let (mut rest, mut piece) = (expression, String::new());
-    while let Some(at) = rest.find(WORD) {
-        let (before, after) = (rest.get(..at).unwrap_or(""), rest.get(at + WORD.len()..).unwrap_or(""));
+    while let Some((at, word)) = WORDS.iter().filter_map(|word| Some((rest.find(word)?, *word))).min() {
+        let (before, after) = (rest.get(..at).unwrap_or(""), rest.get(at + word.len()..).unwrap_or(""));
         let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         piece.push_str(before);
         if before.ends_with(inside) || after.starts_with(inside) {
             // Part of another word.
-            piece.push_str(WORD);
+            piece.push_str(word);
             rest = after;
             continue;
         }
         let text = after.trim_start();
         let length = text.find(|c: char| c.is_whitespace() || matches!(c, '(' | ')')).unwrap_or(text.len());
-        let id = text.get(..length).unwrap_or("").trim_matches(['"', '\'']);
-        if !is_community_id(id) {
-            return Err(FilterError::CommunityId(id.chars().take(80).collect()));
-        }
-        ids.push(id.to_owned());
+        let value = text.get(..length).unwrap_or("").trim_matches(['"', '\'']);
+        let shown = || value.chars().take(80).collect();
+        own.push(match word {
+            "sent-by" => Own::SentBy(value.parse().map_err(|_| FilterError::SentBy(shown()))?),
+            _ if is_community_id(value) => Own::CommunityId(value.to_owned()),
+            _ => return Err(FilterError::CommunityId(shown())),
+        });
         pieces.push(std::mem::take(&mut piece));
         rest = text.get(length..).unwrap_or("");
     }
     piece.push_str(rest);
     pieces.push(piece);
-    Ok((pieces, ids))
+    Ok((pieces, own))
 }
 
 /// Version 1: `1:` and the Base64 of 20 bytes.
@@ -202,17 +219,17 @@ fn is_community_id(id: &str) -> bool {
     })
 }
 
-/// What tells flows apart for their Community ID.
-type CommunityKey = (IpAddr, IpAddr, u16, u16, u8);
+/// What tells apart the packets that differ in a primitive of our own.
+type Key = (IpAddr, IpAddr, u16, u16, u8);
 
 /// A filter compiled for one link type.
 #[derive(Debug, Clone)]
 pub struct Matcher {
     link_type: LinkType,
     programs: Vec<Program>,
-    ids: Vec<String>,
+    own: Vec<Own>,
     any: bool,
-    cache: HashMap<CommunityKey, usize>,
+    cache: HashMap<Key, usize>,
 }
 
 impl Matcher {
@@ -222,11 +239,11 @@ impl Matcher {
         if self.any {
             return true;
         }
-        let truths = if self.ids.is_empty() { 0 } else { self.truths(packet) };
+        let truths = if self.own.is_empty() { 0 } else { self.truths(packet) };
         self.programs.get(truths).is_some_and(|program| program.accepts(packet.data, packet.original_length))
     }
 
-    /// Which of the Community IDs asked for the packet has, one bit each.
+    /// Which of the primitives of our own hold for the packet, one bit each.
     fn truths(&mut self, packet: &Packet<'_>) -> usize {
         let dissected = net::dissect(self.link_type, packet.data, packet.original_length);
         let (Some((from, to)), Some(network)) = (dissected.endpoints(), dissected.network.as_ref()) else { return 0 };
@@ -238,9 +255,12 @@ impl Matcher {
         if let Some(known) = self.cache.get(&key) {
             return *known;
         }
-        let Some(id) = dissected.community_id() else { return 0 };
-        let bits = |(n, wanted): (usize, &String)| usize::from(wanted == id.as_str()) << n;
-        let truths = self.ids.iter().enumerate().map(bits).sum();
+        let id = dissected.community_id();
+        let holds = |own: &Own| match own {
+            Own::CommunityId(wanted) => id.is_some_and(|id| wanted == id.as_str()),
+            Own::SentBy(wanted) => (wanted.ip(), wanted.port()) == (from.address, from.port),
+        };
+        let truths = self.own.iter().enumerate().map(|(n, own)| usize::from(holds(own)) << n).sum();
         if self.cache.len() >= CACHE_MAX {
             self.cache.clear();
         }
@@ -303,13 +323,27 @@ mod tests {
     }
 
     #[test]
+    fn who_sent_it_is_another_and_looks_below_a_vlan() {
+        let frame = udp([10, 0, 0, 1], [10, 0, 0, 2], 16000, 6000);
+        let mut tagged = frame.clone();
+        tagged.splice(12..12, [0x81, 0, 0, 7]);
+        for frame in [&frame, &tagged] {
+            assert!(takes("sent-by 10.0.0.1:16000", frame));
+            assert!(!takes("sent-by 10.0.0.2:6000", frame) && !takes("sent-by 10.0.0.1:6000", frame));
+            assert!(!takes("not sent-by 10.0.0.1:16000", frame));
+        }
+        assert!(matches!(Filter::new("sent-by 10.0.0.1"), Err(FilterError::SentBy(_))));
+        assert!(Filter::new("sent-by [2001:db8::1]:5060 or udp").is_ok());
+    }
+
+    #[test]
     fn a_wrong_filter_gets_libpcaps_words() {
         let error = Filter::new("prot 53").unwrap_err().to_string();
         assert!(error.contains("prot 53") && error.contains("syntax error"), "{error}");
         assert!(matches!(Filter::new("community-id"), Err(FilterError::CommunityId(_))));
         assert!(matches!(Filter::new("community-id 2:abc and udp"), Err(FilterError::CommunityId(_))));
-        let many = ["community-id 1:LQU9qZlK+B5F3KDmev6m5PMibrg="; 5].join(" or ");
-        assert_eq!(Filter::new(&many).unwrap_err(), FilterError::CommunityIds(5));
+        let many = ["community-id 1:LQU9qZlK+B5F3KDmev6m5PMibrg="; 9].join(" or ");
+        assert_eq!(Filter::new(&many).unwrap_err(), FilterError::TooMany(9));
         assert!(Filter::new("host\0").is_err());
     }
 

@@ -27,7 +27,7 @@ pub(crate) enum Narrow {
 }
 
 impl Narrow {
-    /// Reads an expression that libpcap has accepted (`community-id ID` may stand in it as a primitive).
+    /// Reads an expression that libpcap has accepted (the filter's own primitives may stand in it).
     pub(crate) fn parse(expression: &str) -> Self {
         let mut parser =
             Parser { tokens: lex(expression), at: 0, inherited: Some(Qualifiers::default()), depth: 0, lost: false };
@@ -514,6 +514,8 @@ mod tests {
         check("host 10.0.0.1 and tcp[13] & 2 != 0", "10.0.0.1");
         check("host 10.0.0.1 and not port 22", "10.0.0.1");
         check("community-id 1:a+/= and host 10.0.0.1", "10.0.0.1");
+        check("sent-by 10.0.0.2:53 and host 10.0.0.1", "10.0.0.1");
+        check("sent-by [2001:db8::1]:53 and host 10.0.0.1", "10.0.0.1");
         check("(len > 5) and udp", "#17");
         check("ether src 00:11:22:33:44:55 and udp", "#17");
     }

@@ -7,7 +7,8 @@ use api::{BalanceAnswer, EntryMeta, ErrorAnswer, SegmentRow, SegmentsAnswer, Sou
 use archive::{Dump, DumpFormat, Filter, Query, StoredEntry};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query as Parameters, State};
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -58,6 +59,18 @@ fn failure(status: StatusCode, error: impl Into<String>, hint: &str) -> Response
 
 fn bad(error: impl std::fmt::Display, hint: &str) -> Response {
     failure(StatusCode::BAD_REQUEST, error.to_string(), hint)
+}
+
+/// What was said after the question mark; what cannot be understood is answered like any other mistake.
+struct Parameters<T>(T);
+
+impl<T: serde::de::DeserializeOwned, S: Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        let said = axum::extract::Query::<T>::try_from_uri(&parts.uri);
+        said.map(|said| Self(said.0)).map_err(|error| bad(error.body_text(), "see docs/collector.md"))
+    }
 }
 
 async fn sources(State(api): State<Api>) -> axum::Json<SourcesAnswer> {
@@ -418,14 +431,19 @@ async fn metrics(State(api): State<Api>) -> Response {
     );
     one("tapline_collector_received_batches_total", "counter", "Batches received.", load(&counters.received_batches));
     one("tapline_collector_received_packets_total", "counter", "Packets received.", load(&counters.received_packets));
-    one("tapline_collector_received_bytes", "counter", "Captured bytes received.", load(&counters.received_bytes));
+    one(
+        "tapline_collector_received_bytes_total",
+        "counter",
+        "Captured bytes received.",
+        load(&counters.received_bytes),
+    );
     one(
         "tapline_archive_packets_total",
         "counter",
         "Packets made durable, also in earlier runs.",
         load(&counters.archived_packets),
     );
-    one("tapline_archive_bytes", "counter", "Their captured bytes.", load(&counters.archived_bytes));
+    one("tapline_archive_bytes_total", "counter", "Their captured bytes.", load(&counters.archived_bytes));
     one("tapline_archive_commits_total", "counter", "Commit rounds.", load(&counters.commits));
     one("tapline_archive_errors_total", "counter", "Failed writes.", load(&counters.archive_errors));
     one(
@@ -508,7 +526,7 @@ fn sources_text(text: &mut String, shared: &Shared) {
         ("tapline_source_received_packets_total", "counter", "Packets received of the source.", |row| {
             row.received_packets
         }),
-        ("tapline_source_received_bytes", "counter", "Captured bytes received of the source.", |row| {
+        ("tapline_source_received_bytes_total", "counter", "Captured bytes received of the source.", |row| {
             row.received_bytes
         }),
         ("tapline_source_spool_bytes", "gauge", "Bytes that wait in the probe's spool.", |row| row.spool_bytes),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -22,7 +23,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// Events of a call that are looked at.
 const CALL_EVENTS: usize = 1000;
 /// Flows that one question may name.
-const FLOWS_MAX: usize = 64;
+const FLOWS_MAX: usize = 8;
 /// How much of the answer is read to tell its size.
 const COUNTED_BYTES: usize = 64 << 20;
 /// How long that may take.
@@ -35,7 +36,7 @@ struct Wanted {
     epoch: String,
     /// As `4-9,12`.
     numbers: String,
-    /// Community IDs; none where the numbers alone say it.
+    /// Filter expressions, any of which holds; none where the numbers alone say it.
     flows: BTreeSet<String>,
     since: Timestamp,
     until: Timestamp,
@@ -57,6 +58,19 @@ fn time(document: &Value, path: &str) -> Option<Timestamp> {
     api::moment::parse(text(document, path)?, Timestamp::ZERO).ok()
 }
 
+/// The flow of an event, as a filter. A stream of RTP is one direction of it.
+fn flow(document: &Value) -> Option<String> {
+    let flow = format!("community-id {}", text(document, "network.community_id")?);
+    let sender = || {
+        let address = text(document, "source.ip")?.parse().ok()?;
+        Some(SocketAddr::new(address, u16::try_from(number(document, "source.port")?).ok()?))
+    };
+    match text(document, "type") {
+        Some("rtp") => Some(format!("({flow} and sent-by {})", sender()?)),
+        _ => Some(flow),
+    }
+}
+
 /// The packets of one event, by its own account.
 fn of_event(document: &Value) -> Option<Wanted> {
     let (first, last) = (number(document, "tapline.packet.first")?, number(document, "tapline.packet.last")?);
@@ -71,13 +85,12 @@ fn of_event(document: &Value) -> Option<Wanted> {
     let stamp = time(document, "@timestamp")?;
     let (start, end) = (time(document, "event.start").unwrap_or(stamp), time(document, "event.end").unwrap_or(stamp));
     let margin = u64::try_from(MARGIN.as_nanos()).unwrap_or(0);
-    let needs_flow = first != last && !is_pair;
-    let flow = text(document, "network.community_id").filter(|_| needs_flow);
+    let flow = flow(document).filter(|_| first != last && !is_pair);
     Some(Wanted {
         source: text(document, "tapline.source")?.to_owned(),
         epoch: text(document, "tapline.epoch")?.to_owned(),
         numbers,
-        flows: flow.into_iter().map(str::to_owned).collect(),
+        flows: flow.into_iter().collect(),
         since: Timestamp::from_nanos(start.min(stamp).nanos().saturating_sub(margin)),
         until: Timestamp::from_nanos(end.max(stamp).nanos().saturating_add(margin)),
     })
@@ -91,38 +104,34 @@ fn of_call(call: &Wanted, events: &[Value]) -> Option<Wanted> {
         .filter_map(of_event)
         .filter(|part| part.source == call.source && part.epoch == call.epoch)
         .collect();
+    let of_kind = |kinds: &[&str]| {
+        let of_kind = |event: &&Value| text(event, "type").is_some_and(|kind| kinds.contains(&kind));
+        let ids = events.iter().filter(of_kind).filter_map(|event| text(event, "network.community_id"));
+        ids.map(|id| format!("community-id {id}")).collect::<BTreeSet<_>>()
+    };
     // Streams go on over many events: what counts is the flow over the whole time of the call.
-    let flows: BTreeSet<String> = events
-        .iter()
-        .filter(|event| matches!(text(event, "type"), Some("rtp" | "rtcp")))
-        .filter_map(|event| text(event, "network.community_id").map(str::to_owned))
-        .take(FLOWS_MAX)
-        .collect();
+    let media = of_kind(&["rtp", "rtcp"]);
     let (first, last) = events
         .iter()
         .filter_map(|event| Some((number(event, "tapline.packet.first")?, number(event, "tapline.packet.last")?)))
         .reduce(|(a, b), (c, d)| (a.min(c), b.max(d)))?;
-    let signalling: Vec<String> =
-        parts.iter().filter(|part| part.flows.is_empty()).map(|part| part.numbers.clone()).collect();
     let (since, until) = parts
         .iter()
         .fold((call.since, call.until), |(since, until), part| (since.min(part.since), until.max(part.until)));
-    let numbers = match flows.is_empty() {
-        true if signalling.is_empty() => call.numbers.clone(),
-        true => signalling.join(","),
-        false => format!("{first}-{last}"),
+    let (numbers, flows) = match media.is_empty() {
+        true => (
+            parts.iter().map(|part| part.numbers.clone()).collect::<Vec<_>>().join(","),
+            parts.iter().flat_map(|part| part.flows.clone()).collect(),
+        ),
+        false => (format!("{first}-{last}"), media.into_iter().chain(of_kind(&["sip"])).take(FLOWS_MAX).collect()),
     };
-    let signalling_flows = events
-        .iter()
-        .filter(|event| !flows.is_empty() && text(event, "type") == Some("sip"))
-        .filter_map(|event| text(event, "network.community_id").map(str::to_owned));
-    let flows = flows.iter().cloned().chain(signalling_flows).take(FLOWS_MAX).collect();
+    let numbers = if numbers.is_empty() { call.numbers.clone() } else { numbers };
     Some(Wanted { numbers, flows, since, until, ..call.clone() })
 }
 
 impl Wanted {
     fn expression(&self) -> String {
-        let flows: Vec<String> = self.flows.iter().map(|flow| format!("community-id {flow}")).collect();
+        let flows: Vec<&str> = self.flows.iter().map(String::as_str).collect();
         flows.join(" or ")
     }
 
@@ -262,6 +271,9 @@ mod tests {
         assert_eq!(stream.until.since(stream.since), 4_500_000_000);
         assert!(stream.command().contains("'community-id 1:x='"));
         assert_eq!(of_event(&json!({"type": "x"})), None);
+        let mut stream = event("rtp", "udp", 4, 9, "1:x=");
+        stream["source"] = json!({"ip": "2001:db8::1", "port": 16000});
+        assert_eq!(of_event(&stream).unwrap().expression(), "(community-id 1:x= and sent-by [2001:db8::1]:16000)");
     }
 
     #[test]

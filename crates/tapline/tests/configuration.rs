@@ -65,3 +65,8 @@ fn every_key_of_the_analyzer_is_documented() {
 fn every_key_of_the_collector_is_documented() {
     check::<collector::Settings>("collector");
 }
+
+#[test]
+fn every_key_of_the_console_is_documented() {
+    check::<console::Settings>("console");
+}

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 /// The arguments.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Selection {
-    /// Which packets: a pcap filter expression; `community-id ID` is one more primitive
+    /// Which packets: a pcap filter expression; `community-id ID` and `sent-by ADDRESS:PORT` are two more primitives
     #[arg(value_name = "QUERY")]
     query: Vec<String>,
     /// Only packets of this source; may be given several times
