@@ -1,5 +1,5 @@
 # Tapline's front door. `make demo` and `make test` do all their set-up themselves on a fresh Debian machine with Rust.
-.PHONY: demo test lint bench build deb fuzz help
+.PHONY: demo test lint bench build deb fuzz torture help
 .DEFAULT_GOAL := help
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
@@ -10,6 +10,7 @@ help:
 	@echo "make test             all tests; the last one is the demo"
 	@echo "make lint             fmt, clippy, dependency rules"
 	@echo "make bench            measured figures beside tcpdump and dumpcap"
+	@echo "make torture          kill, cut, fill and lie: every packet is archived once or counted (SHORT=1: the form that make test runs)"
 	@echo "make fuzz [FOR=60]    fuzz every reader of foreign bytes and every decoder, each for so many seconds"
 	@echo "make deb              a Debian package in target/debian"
 
@@ -27,7 +28,13 @@ test:
 	cargo test --locked --workspace
 	cargo build --release --locked -p tapline -p tapline-probe
 	$(PYTHON) -m unittest discover --start-directory e2e --pattern 'test_*.py'
+	$(PYTHON) e2e/torture.py --bin $(BIN) --short
 	$(PYTHON) e2e/demo.py --bin $(BIN) --for 25s
+
+torture:
+	@packaging/setup-debian test
+	cargo build --release --locked -p tapline -p tapline-probe
+	$(PYTHON) e2e/torture.py --bin $(BIN) $(if $(SHORT),--short)
 
 lint:
 	@packaging/setup-debian build

@@ -96,6 +96,7 @@ def main():
         traffic = Traffic(lab)
         call = Call(lab, data)
         ends = time.monotonic() + options.duration if options.duration else None
+        print(f"the page is at {programs.page()}", flush=True)
         print(f"capturing on {lab.link}; traffic: ping, dig, curl and a call with {lab.peer}" + ("" if ends else "; Ctrl-C ends"), flush=True)
         number = 0
         while not stop and (ends is None or time.monotonic() < ends):

@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 import time
 
@@ -128,6 +129,10 @@ class Programs:
 
         wait_for("tapline up to capture", capturing)
         return self.process
+
+    def page(self):
+        """Where `tapline up` says that the page is."""
+        return wait_for("the page's address", lambda: re.findall(r"tapline: the page is at (\S+)", self.log_tail(10**6)))[-1]
 
     def log_tail(self, size=2000):
         with open(self.log, "rb") as log:

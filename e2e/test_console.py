@@ -51,12 +51,6 @@ def dns_query(number, name, query_type):
     return struct.pack(">HHHHHH", number, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", query_type, 1)
 
 
-def page_address(programs):
-    """Where `tapline up` says that the page is."""
-    found = wait_for("the page's address", lambda: re.findall(r"tapline: the page is at http://(\S+)/", programs.log_tail(10**6)))
-    return found[-1]
-
-
 @unittest.skipUnless(ROOT, "needs root: it makes a network namespace and captures")
 class Console(unittest.TestCase):
     @classmethod
@@ -70,7 +64,7 @@ class Console(unittest.TestCase):
         cls.programs = Programs(os.path.abspath(BINARIES), cls.folder.name)
         cls.addClassCleanup(cls.programs.kill)
         cls.up = cls.programs.start_up("-i", cls.lab.link, "--console", "127.0.0.1:0")
-        cls.address = page_address(cls.programs)
+        cls.address = cls.programs.page().split("/")[2]
         bounded(["ping", "-q", "-c", "2", "-i", "0.2", cls.lab.peer], check=True)
         for number in range(5):
             bounded(["curl", "-s", "-o", "/dev/null", f"http://{cls.lab.peer}:8080/{'missing' if number == 4 else ''}?n={number}"], check=True)
