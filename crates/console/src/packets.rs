@@ -24,6 +24,8 @@ const MARGIN: Duration = Duration::from_secs(1);
 const CALL_EVENTS: usize = 1000;
 /// Flows that one question may name.
 const FLOWS_MAX: usize = 8;
+/// Bytes of a message that no usual link splits into fragments.
+const UNFRAGMENTED: u64 = 1400;
 /// How much of the answer is read to tell its size.
 const COUNTED_BYTES: usize = 64 << 20;
 /// How long that may take.
@@ -67,6 +69,13 @@ fn flow(document: &Value) -> Option<String> {
     };
     match text(document, "type") {
         Some("rtp") => Some(format!("({flow} and sent-by {})", sender()?)),
+        // Only the first fragment shows of which flow it is.
+        Some("dns" | "icmp") if text(document, "network.transport") != Some("tcp") => {
+            let (source, destination) = (text(document, "source.ip")?, text(document, "destination.ip")?);
+            let of_both = format!("host {source} and host {destination}");
+            let fragments = if source.contains(':') { "ip6 proto 44" } else { "ip[6:2] & 0x3fff != 0" };
+            Some(format!("({flow}) or ({of_both} and {fragments})"))
+        }
         _ => Some(flow),
     }
 }
@@ -76,7 +85,11 @@ fn of_event(document: &Value) -> Option<Wanted> {
     let (first, last) = (number(document, "tapline.packet.first")?, number(document, "tapline.packet.last")?);
     let transport = text(document, "network.transport").unwrap_or("");
     // A request and its answer are two packets, and what came between them belongs to others of the same flow.
-    let is_pair = matches!(text(document, "type"), Some("dns" | "icmp")) && transport != "tcp";
+    let is_one_packet = |side: &str| number(document, side).unwrap_or(0) <= UNFRAGMENTED;
+    let is_pair = matches!(text(document, "type"), Some("dns" | "icmp"))
+        && transport != "tcp"
+        && is_one_packet("source.bytes")
+        && is_one_packet("destination.bytes");
     let numbers = match (first == last, is_pair) {
         (true, _) => first.to_string(),
         (false, true) => format!("{first},{last}"),
@@ -261,6 +274,12 @@ mod tests {
     fn a_request_and_its_answer_are_two_packets_and_a_stream_is_its_flow() {
         let pair = of_event(&event("dns", "udp", 4, 9, "1:x=")).unwrap();
         assert_eq!((pair.numbers.as_str(), pair.flows.len()), ("4,9", 0));
+        let mut large = event("dns", "udp", 4, 9, "1:x=");
+        large["source"] = json!({"ip": "10.0.0.1", "bytes": 40});
+        large["destination"] = json!({"ip": "10.0.0.2", "bytes": 3000});
+        let large = of_event(&large).unwrap();
+        assert_eq!(large.numbers, "4-9");
+        assert!(large.expression().ends_with("(host 10.0.0.1 and host 10.0.0.2 and ip[6:2] & 0x3fff != 0)"));
         let one = of_event(&event("sip", "udp", 4, 4, "1:x=")).unwrap();
         assert_eq!((one.numbers.as_str(), one.flows.len()), ("4", 0));
         let stream = of_event(&event("dns", "tcp", 4, 9, "1:x=")).unwrap();
