@@ -1,12 +1,13 @@
 //! The collector's side of a connection: checks the order of what arrives and hands it out. Decides nothing about names,
 //! storage or acknowledgement; the collector does and tells the session.
 
+use crate::clock::PeerClock;
 use crate::message::{EntryHead, Message, Refusal, read};
 use crate::{
     Bye, Fault, HANDSHAKE_NANOS, HEARTBEAT_NANOS, Hello, MAJOR, MINOR, Moment, SILENCE_NANOS, Statistics, Welcome,
     frame,
 };
-use packet::{Interface, InterfaceSet, Timestamp};
+use packet::{Interface, InterfaceSet};
 use std::collections::BTreeMap;
 
 /// Most interface sets of one connection.
@@ -48,9 +49,8 @@ pub struct CollectorSession {
     set_bytes: usize,
     began: u64,
     last_heard: u64,
-    last_sent: u64,
-    peer_clock: Timestamp,
-    clock_offset_nanos: Option<i64>,
+    last_heartbeat: u64,
+    peer_clock: PeerClock,
 }
 
 impl CollectorSession {
@@ -65,9 +65,8 @@ impl CollectorSession {
             set_bytes: 0,
             began: now.monotonic,
             last_heard: now.monotonic,
-            last_sent: now.monotonic,
-            peer_clock: Timestamp::ZERO,
-            clock_offset_nanos: None,
+            last_heartbeat: now.monotonic,
+            peer_clock: PeerClock::default(),
         }
     }
 
@@ -141,13 +140,7 @@ impl CollectorSession {
                     self.state = State::Ended;
                     return Ok(Some(CollectorEvent::Bye(bye)));
                 }
-                (Message::Heartbeat { clock, echo }, _) => {
-                    self.peer_clock = clock;
-                    if echo != Timestamp::ZERO {
-                        let middle = (i128::from(echo.nanos()) + i128::from(now.clock.nanos())) / 2;
-                        self.clock_offset_nanos = i64::try_from(i128::from(clock.nanos()) - middle).ok();
-                    }
-                }
+                (Message::Heartbeat { clock, echo }, _) => self.peer_clock.heartbeat(clock, echo, now),
                 (Message::Unknown(_), _) => {}
                 (other, state) => {
                     let state = match state {
@@ -177,23 +170,18 @@ impl CollectorSession {
     pub fn welcome(&mut self, next_seq: u64, durable_seq: u64, credit: u64, now: Moment) {
         self.state = State::Open { next_seq };
         let welcome = Welcome { major: MAJOR, minor: MINOR, next_seq, durable_seq, credit, clock: now.clock };
-        self.send(&Message::Welcome(welcome), now);
+        Message::Welcome(welcome).write(&mut self.output);
     }
 
     /// Turns the probe away; the caller closes the connection once the output is written.
-    pub fn refuse(&mut self, refusal: Refusal, now: Moment) {
+    pub fn refuse(&mut self, refusal: Refusal, _now: Moment) {
         self.state = State::Ended;
-        self.send(&Message::Refuse(refusal), now);
+        Message::Refuse(refusal).write(&mut self.output);
     }
 
     /// Acknowledges everything before `durable_seq`.
-    pub fn acknowledge(&mut self, durable_seq: u64, credit: u64, now: Moment) {
-        self.send(&Message::Ack { durable_seq, credit }, now);
-    }
-
-    fn send(&mut self, message: &Message<'_>, now: Moment) {
-        message.write(&mut self.output);
-        self.last_sent = now.monotonic;
+    pub fn acknowledge(&mut self, durable_seq: u64, credit: u64, _now: Moment) {
+        Message::Ack { durable_seq, credit }.write(&mut self.output);
     }
 
     /// Sends a heartbeat when it is time.
@@ -206,9 +194,11 @@ impl CollectorSession {
         if silent > SILENCE_NANOS || (self.state == State::Greeting && waited > HANDSHAKE_NANOS) {
             return Err(Fault::Silent(silent.max(waited.min(HANDSHAKE_NANOS))));
         }
-        if matches!(self.state, State::Open { .. }) && now.monotonic.saturating_sub(self.last_sent) >= HEARTBEAT_NANOS {
-            let echo = self.peer_clock;
-            self.send(&Message::Heartbeat { clock: now.clock, echo }, now);
+        if matches!(self.state, State::Open { .. })
+            && now.monotonic.saturating_sub(self.last_heartbeat) >= HEARTBEAT_NANOS
+        {
+            self.last_heartbeat = now.monotonic;
+            self.peer_clock.answer(now).write(&mut self.output);
         }
         Ok(())
     }
@@ -220,14 +210,14 @@ impl CollectorSession {
 
     /// The probe's clock minus this side's in nanoseconds, as far as heartbeats tell.
     pub fn clock_offset_nanos(&self) -> Option<i64> {
-        self.clock_offset_nanos
+        self.peer_clock.offset_nanos()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use packet::{Epoch, LinkType};
+    use packet::{Epoch, LinkType, Timestamp};
 
     #[test]
     fn a_probe_cannot_fill_the_memory_with_interfaces() {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backoff;
+mod clock;
 mod collector;
 pub mod frame;
 pub mod message;
@@ -20,7 +21,7 @@ pub const MAJOR: u16 = 1;
 /// Minor version: what a newer one adds is ignored by an older peer.
 pub const MINOR: u16 = 0;
 
-/// How long one side may be silent before it sends a heartbeat, in nanoseconds.
+/// How often each side sends a heartbeat, in nanoseconds.
 pub const HEARTBEAT_NANOS: u64 = 2_000_000_000;
 /// How long the other side may be silent before the connection is given up, in nanoseconds.
 pub const SILENCE_NANOS: u64 = 10_000_000_000;

@@ -1,10 +1,11 @@
 //! The probe's side of a connection. Says what may be sent and what was acknowledged; keeps no batches itself, the spool does.
 
+use crate::clock::PeerClock;
 use crate::message::{EntryHead, Message, read};
 use crate::{
     Bye, Fault, HANDSHAKE_NANOS, HEARTBEAT_NANOS, Hello, MAJOR, Moment, SILENCE_NANOS, Statistics, Welcome, frame,
 };
-use packet::{InterfaceSet, Timestamp};
+use packet::InterfaceSet;
 use std::collections::VecDeque;
 
 /// What a probe learns from its collector.
@@ -33,9 +34,8 @@ pub struct ProbeSession {
     in_flight_bytes: u64,
     began: u64,
     last_heard: u64,
-    last_sent: u64,
-    peer_clock: Timestamp,
-    clock_offset_nanos: Option<i64>,
+    last_heartbeat: u64,
+    peer_clock: PeerClock,
 }
 
 impl ProbeSession {
@@ -50,9 +50,8 @@ impl ProbeSession {
             in_flight_bytes: 0,
             began: now.monotonic,
             last_heard: now.monotonic,
-            last_sent: now.monotonic,
-            peer_clock: Timestamp::ZERO,
-            clock_offset_nanos: None,
+            last_heartbeat: now.monotonic,
+            peer_clock: PeerClock::default(),
         };
         Message::Hello(hello).write(&mut session.output);
         session
@@ -90,13 +89,7 @@ impl ProbeSession {
                     }
                     events.push(ProbeEvent::Acknowledged(durable_seq));
                 }
-                (Message::Heartbeat { clock, echo }, _) => {
-                    self.peer_clock = clock;
-                    if echo != Timestamp::ZERO {
-                        let middle = (i128::from(echo.nanos()) + i128::from(now.clock.nanos())) / 2;
-                        self.clock_offset_nanos = i64::try_from(i128::from(clock.nanos()) - middle).ok();
-                    }
-                }
+                (Message::Heartbeat { clock, echo }, _) => self.peer_clock.heartbeat(clock, echo, now),
                 (Message::Refuse(refusal), _) => return Err(Fault::Refused(refusal)),
                 (Message::Unknown(_), _) => {}
                 (other, State::Greeting) => {
@@ -125,34 +118,29 @@ impl ProbeSession {
     }
 
     /// Sends an entry. The caller asked [`ProbeSession::may_send`] and keeps to the order of the log.
-    pub fn send_entry(&mut self, head: EntryHead, compressed: &[u8], now: Moment) {
+    pub fn send_entry(&mut self, head: EntryHead, compressed: &[u8], _now: Moment) {
         self.in_flight.push_back((head.last_seq, compressed.len() as u64));
         self.in_flight_bytes += compressed.len() as u64;
-        self.send(&Message::Entry(head, compressed), now);
+        Message::Entry(head, compressed).write(&mut self.output);
     }
 
     /// Announces an interface set; before the first batch that refers to it.
-    pub fn send_interfaces(&mut self, set: InterfaceSet, now: Moment) {
-        self.send(&Message::Interfaces(set), now);
+    pub fn send_interfaces(&mut self, set: InterfaceSet, _now: Moment) {
+        Message::Interfaces(set).write(&mut self.output);
     }
 
     /// Sends this side of the balance.
-    pub fn send_statistics(&mut self, statistics: Statistics, now: Moment) {
+    pub fn send_statistics(&mut self, statistics: Statistics, _now: Moment) {
         if self.is_open() {
-            self.send(&Message::Statistics(statistics), now);
+            Message::Statistics(statistics).write(&mut self.output);
         }
     }
 
     /// Says that the epoch is complete.
-    pub fn send_bye(&mut self, statistics: Statistics, now: Moment) {
+    pub fn send_bye(&mut self, statistics: Statistics, _now: Moment) {
         if self.is_open() {
-            self.send(&Message::Bye(Bye { statistics }), now);
+            Message::Bye(Bye { statistics }).write(&mut self.output);
         }
-    }
-
-    fn send(&mut self, message: &Message<'_>, now: Moment) {
-        message.write(&mut self.output);
-        self.last_sent = now.monotonic;
     }
 
     /// Sends a heartbeat when it is time.
@@ -165,15 +153,15 @@ impl ProbeSession {
         if silent > SILENCE_NANOS || (self.state == State::Greeting && greeting > HANDSHAKE_NANOS) {
             return Err(Fault::Silent(silent.max(greeting.min(silent))));
         }
-        if self.is_open() && now.monotonic.saturating_sub(self.last_sent) >= HEARTBEAT_NANOS {
-            let echo = self.peer_clock;
-            self.send(&Message::Heartbeat { clock: now.clock, echo }, now);
+        if self.is_open() && now.monotonic.saturating_sub(self.last_heartbeat) >= HEARTBEAT_NANOS {
+            self.last_heartbeat = now.monotonic;
+            self.peer_clock.answer(now).write(&mut self.output);
         }
         Ok(())
     }
 
     /// The collector's clock minus this side's in nanoseconds, as far as heartbeats tell.
     pub fn clock_offset_nanos(&self) -> Option<i64> {
-        self.clock_offset_nanos
+        self.peer_clock.offset_nanos()
     }
 }
