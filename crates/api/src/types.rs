@@ -47,6 +47,9 @@ pub struct SourceRow {
     pub clock_offset_nanos: Option<i64>,
     /// Bytes in the probe's spool when it last said.
     pub spool_bytes: u64,
+    /// Until when the certificate is good with which it last came, seconds of Unix time; none without TLS.
+    #[serde(default)]
+    pub certificate_expires_seconds: Option<i64>,
 }
 
 /// `/api/v1/balance`.

@@ -493,6 +493,11 @@ async fn metrics(State(api): State<Api>) -> Response {
         open += u64::from(row.counted_nanos > 0 && !row.closes);
     }
     one("tapline_balance_not_closing", "gauge", "Epochs whose balance does not close.", open);
+    let expires = api.shared.certificate_expires.load(Ordering::Relaxed);
+    if expires != 0 {
+        let help = "Unix time at which the collector's certificate expires.";
+        one("tapline_collector_certificate_expires_seconds", "gauge", help, u64::try_from(expires).unwrap_or(0));
+    }
     one("tapline_archive_free_bytes", "gauge", "Bytes free on the archive's disk.", load(&counters.free_bytes));
     sources_text(&mut text, &api.shared);
     let _ = write!(
@@ -538,6 +543,13 @@ fn sources_text(text: &mut String, shared: &Shared) {
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
         for row in &rows {
             let _ = writeln!(text, "{name}{{source=\"{}\"}} {}", row.name, value(row));
+        }
+    }
+    let name = "tapline_source_certificate_expires_seconds";
+    let _ = write!(text, "# HELP {name} Unix time at which the probe's certificate expires.\n# TYPE {name} gauge\n");
+    for row in &rows {
+        if let Some(expires) = row.certificate_expires_seconds {
+            let _ = writeln!(text, "{name}{{source=\"{}\"}} {expires}", row.name);
         }
     }
     let name = "tapline_source_quiet_seconds";

@@ -14,8 +14,10 @@ mod session;
 mod settings;
 mod shared;
 mod stored;
+mod tls;
 
 pub use check::{Checked, Refused, check as check_entry};
 pub use policy::{SourcePolicy, Store};
 pub use run::{RunError, check, run};
 pub use settings::{Compression, OsmoPcap, Retention, Settings, V1Format};
+pub use tls::{TlsError, TlsSettings};

@@ -8,6 +8,7 @@ use crate::policy::Policies;
 use crate::session::{self, Surroundings};
 use crate::settings::{Compression, Settings, V1Format};
 use crate::shared::{Shared, add};
+use crate::tls::{self, Gate, TlsError};
 use archive::{Recovered, Retention, Writer, WriterOptions};
 use feed::{Publisher, PublisherOptions};
 use listen::{Bound, ListenError};
@@ -17,12 +18,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 
 /// How often the stop flag is looked at and the feed learns of subscriptions.
 const TICK: Duration = Duration::from_millis(50);
 /// How long sessions get to end.
 const GOODBYE: Duration = Duration::from_millis(500);
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the collector could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +66,9 @@ pub enum RunError {
         /// Why.
         problem: String,
     },
+    /// TLS cannot be spoken.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A client of osmo-pcap is given a name that is none.
     #[error("collector.osmo_pcap.sources: {0}")]
     Name(String),
@@ -91,7 +100,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
     let names = osmo_names(settings)?;
     let (mut uplinks, mut apis, mut osmo) = (Vec::new(), Vec::new(), Vec::new());
     for (key, texts, allow, bound) in [
-        ("listen", &settings.listen, settings.allow_plaintext, &mut uplinks),
+        ("listen", &settings.listen, settings.allow_plaintext || settings.tls.is_set(), &mut uplinks),
         ("api", &settings.api, false, &mut apis),
         ("osmo_pcap.listen", &settings.osmo_pcap.listen, settings.allow_plaintext, &mut osmo),
     ] {
@@ -103,6 +112,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
             bound.push(socket);
         }
     }
+    let gate = settings.tls.is_set().then(|| Gate::load(&settings.tls)).transpose()?;
     privilege::give_up(&user)?;
 
     let publisher = Publisher::bind(&PublisherOptions {
@@ -116,6 +126,13 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
         allow_plaintext: settings.allow_plaintext,
     })?;
     let (shared, writer) = open_archive(settings)?;
+    if let Some(gate) = &gate {
+        shared.certificate_expires.store(gate.expires, Ordering::Relaxed);
+        let days = tls::days_left(gate.expires);
+        if days < tls::WARN_DAYS {
+            tracing::warn!("the collector's certificate expires in {days} days: make a new one with `tapline keys`");
+        }
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::Thread)?;
     let (jobs, job_receiver) = mpsc::channel(PUBLISH_QUEUE);
     let (write_sender, write_receiver) = std::sync::mpsc::sync_channel(WRITE_QUEUE);
@@ -146,7 +163,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
         "collecting"
     );
     let sockets = Sockets { uplinks, apis, osmo, names };
-    runtime.block_on(serve(settings, &shared, policies, jobs, sockets, stop));
+    runtime.block_on(serve(settings, &shared, policies, jobs, sockets, gate, stop));
     shared.stopping.store(true, Ordering::Relaxed);
     // The runtime's tasks held the last senders: with them the publisher ends, and with it the writer.
     runtime.shutdown_timeout(Duration::from_secs(2));
@@ -217,6 +234,7 @@ async fn serve(
     policies: Policies,
     jobs: mpsc::Sender<Publish>,
     sockets: Sockets,
+    gate: Option<Arc<Gate>>,
     stop: &AtomicBool,
 ) {
     let (stop_sender, stopped) = watch::channel(false);
@@ -227,6 +245,7 @@ async fn serve(
         policies,
         v1: !settings.feed_v1.is_empty(),
         stop: stopped,
+        gate: gate.clone(),
     };
     for bound in sockets.osmo {
         tokio::spawn(accept_osmo(bound, sockets.names.clone(), surroundings.clone(), settings.connections as u64));
@@ -241,6 +260,9 @@ async fn serve(
     while !stop.load(Ordering::Relaxed) {
         tick.tick().await;
         let _ = jobs.try_send(Publish::Tick);
+        if let Some(gate) = &gate {
+            gate.look();
+        }
         for (source, silent) in shared.silence(settings.silence) {
             let name = if silent { "source_silent" } else { "source_back" };
             tracing::info!(%source, "{}", if silent { "connected, but no packets come" } else { "packets come again" });
@@ -313,7 +335,7 @@ async fn accept(bound: Bound, surroundings: Surroundings, limit: u64) {
                 match listener.accept().await {
                     Ok((stream, peer)) if !full(&surroundings.shared) => {
                         let _ = stream.set_nodelay(true);
-                        tokio::spawn(session::serve(stream, peer.to_string(), surroundings.clone()));
+                        tokio::spawn(greet(stream, peer.to_string(), surroundings.clone()));
                     }
                     Ok(_) => {}
                     Err(error) => pause(&error).await,
@@ -326,12 +348,39 @@ async fn accept(bound: Bound, surroundings: Surroundings, limit: u64) {
             loop {
                 match listener.accept().await {
                     Ok((stream, _)) if !full(&surroundings.shared) => {
-                        tokio::spawn(session::serve(stream, "unix".to_owned(), surroundings.clone()));
+                        tokio::spawn(session::serve(stream, "unix".to_owned(), None, surroundings.clone()));
                     }
                     Ok(_) => {}
                     Err(error) => pause(&error).await,
                 }
             }
+        }
+    }
+}
+
+/// Serves a connection by TCP: after TLS, where it is spoken.
+async fn greet(stream: TcpStream, peer: String, surroundings: Surroundings) {
+    let Some(gate) = surroundings.gate.clone() else {
+        return session::serve(stream, peer, None, surroundings).await;
+    };
+    let handshake = TlsAcceptor::from(gate.config()).accept(stream);
+    // Counts as a connection already: handshakes are limited like all others.
+    add(&surroundings.shared.counters.connected, 1);
+    let shaken = tokio::time::timeout(HANDSHAKE_PATIENCE, handshake).await;
+    surroundings.shared.counters.connected.fetch_sub(1, Ordering::Relaxed);
+    let greeted = match shaken {
+        Ok(Ok(stream)) => {
+            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            gate.identity(chain).map(|identity| (stream, identity))
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no handshake within {} s", HANDSHAKE_PATIENCE.as_secs())),
+    };
+    match greeted {
+        Ok((stream, identity)) => session::serve(stream, peer, Some(identity), surroundings).await,
+        Err(problem) => {
+            surroundings.shared.bad_peer("tls");
+            tracing::warn!(peer, "no TLS with a probe that is known here: {problem}");
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::check::{self, Checked};
 use crate::pipeline::{Job, Publish};
 use crate::policy::Policies;
 use crate::shared::{Connection, Durable, Shared, add};
+use crate::tls::{self, Gate, Identity};
 use packet::batch;
 use packet::{Epoch, Interface, InterfaceSet, LinkType, SourceName};
 use serde_json::json;
@@ -41,6 +42,8 @@ pub(crate) enum Ended {
     Refused(#[from] check::Refused),
     #[error("{0}")]
     TurnedAway(String),
+    #[error("its certificate is no longer good: {0}")]
+    NoLongerGood(String),
     #[error("the connection broke: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -72,6 +75,8 @@ pub(crate) struct Surroundings {
     /// Whether the feed has a v1 endpoint.
     pub(crate) v1: bool,
     pub(crate) stop: watch::Receiver<bool>,
+    /// Who is let in by TCP; none: whoever comes.
+    pub(crate) gate: Option<Arc<Gate>>,
 }
 
 /// A probe that was let in.
@@ -89,16 +94,25 @@ struct Admitted {
     dropped: Option<[u64; 2]>,
 }
 
-/// Serves one connection to its end.
-pub(crate) async fn serve<S>(stream: S, peer: String, surroundings: Surroundings)
+/// Serves one connection to its end; `identity` is what TLS says of the probe.
+pub(crate) async fn serve<S>(stream: S, peer: String, identity: Option<Identity>, surroundings: Surroundings)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let shared = surroundings.shared.clone();
     let number = shared.counters.connections.fetch_add(1, Ordering::Relaxed);
     add(&shared.counters.connected, 1);
-    let mut session =
-        Serving { session: CollectorSession::new(shared.moment()), stream, peer, number, admitted: None, surroundings };
+    let changes = surroundings.gate.as_ref().filter(|_| identity.is_some()).map(|gate| gate.changes());
+    let mut session = Serving {
+        session: CollectorSession::new(shared.moment()),
+        stream,
+        peer,
+        number,
+        identity,
+        changes,
+        admitted: None,
+        surroundings,
+    };
     let ended = session.run().await;
     session.end(&ended).await;
     shared.counters.connected.fetch_sub(1, Ordering::Relaxed);
@@ -109,6 +123,9 @@ struct Serving<S> {
     stream: S,
     peer: String,
     number: u64,
+    identity: Option<Identity>,
+    /// Tells when the certificate has to be looked at again.
+    changes: Option<watch::Receiver<u64>>,
     admitted: Option<Admitted>,
     surroundings: Surroundings,
 }
@@ -119,6 +136,7 @@ enum Woken {
     Durable,
     Tick,
     Replaced,
+    Certificates,
     Stop,
 }
 
@@ -143,6 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
                 Woken::Durable => self.acknowledge(),
                 Woken::Tick => self.session.tick(now).map_err(Ended::Fault),
                 Woken::Replaced => Err(Ended::Replaced),
+                Woken::Certificates => self.look_at_certificate(),
                 Woken::Stop => Err(Ended::GoingDown),
             };
             let flushed = self.flush().await;
@@ -164,9 +183,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             read = self.stream.read(buffer) => Woken::Read(read),
             () = changed(durable) => Woken::Durable,
             () = changed(replaced) => Woken::Replaced,
+            () = changed(self.changes.as_mut()) => Woken::Certificates,
             _ = tick.tick() => Woken::Tick,
             _ = self.surroundings.stop.wait_for(|stop| *stop) => Woken::Stop,
         }
+    }
+
+    /// What is revoked, or who is trusted, has changed.
+    fn look_at_certificate(&mut self) -> Result<(), Ended> {
+        let (Some(gate), Some(identity)) = (&self.surroundings.gate, &self.identity) else { return Ok(()) };
+        gate.still_good(identity).map_err(|problem| {
+            let (text, now) =
+                (format!("the certificate is no longer good: {problem}"), self.surroundings.shared.moment());
+            self.session.refuse(Refusal { code: Refusal::NOT_ALLOWED, text }, now);
+            Ended::NoLongerGood(problem)
+        })
     }
 
     async fn flush(&mut self) -> std::io::Result<()> {
@@ -203,6 +234,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     fn admit(&mut self, hello: Hello) -> Result<(), Ended> {
         let shared = self.surroundings.shared.clone();
         let now = shared.moment();
+        if let Some(identity) = &self.identity
+            && identity.source != hello.source
+        {
+            let text = format!(
+                "the certificate is that of {}, and the probe calls itself {}: make one with `tapline keys probe {}`, or correct --name",
+                identity.source, hello.source, hello.source
+            );
+            add(&shared.counters.refused_connections, 1);
+            self.session.refuse(Refusal { code: Refusal::NOT_ALLOWED, text: text.clone() }, now);
+            return Err(Ended::TurnedAway(text));
+        }
         let mut connections = shared.connections();
         if let Some(current) = connections.get(&hello.source)
             && current.epoch != hello.epoch
@@ -230,8 +272,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         shared.note_connected(&hello.source, hello.epoch, &self.peer, "tapline");
         if let Some(seen) = shared.seen().get_mut(&hello.source) {
             seen.row.interfaces = names(&hello.sets);
+            seen.row.certificate_expires_seconds = self.identity.as_ref().map(|identity| identity.expires);
         }
         tracing::info!(source = %hello.source, epoch = %hello.epoch, peer = %self.peer, next_seq = received, "probe connected");
+        if let Some(days) = self
+            .identity
+            .as_ref()
+            .map(|identity| tls::days_left(identity.expires))
+            .filter(|days| *days < tls::WARN_DAYS)
+        {
+            tracing::warn!(source = %hello.source, "its certificate expires in {days} days: make a new one with `tapline keys`");
+        }
         self.event("connect", &hello.source, json!({ "epoch": hello.epoch.to_string(), "peer": self.peer }));
         let Hello { source, epoch, .. } = hello;
         self.admitted = Some(Admitted {

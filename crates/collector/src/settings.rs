@@ -1,6 +1,7 @@
 //! The settings of `[collector]`. Only values and their defaults.
 
 use crate::policy::SourcePolicy;
+use crate::tls::TlsSettings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub subscriber_queue: u64,
     /// Whether uplink and feed may use addresses beyond this machine without encryption.
     pub allow_plaintext: bool,
+    /// Certificates for probes that connect by TCP; when set, TCP is spoken with TLS 1.3 only.
+    pub tls: TlsSettings,
     /// User to change to when started as root; empty means `tapline` if it exists, else `nobody`.
     pub user: String,
     /// Whether segments are compressed: `zstd` or `none`.
@@ -120,6 +123,7 @@ impl Default for Settings {
             feed_v1_format: V1Format::default(),
             subscriber_queue: 64 << 20,
             allow_plaintext: false,
+            tls: TlsSettings::default(),
             user: String::new(),
             compression: Compression::default(),
             segment_size: 256 << 20,

@@ -8,7 +8,7 @@ use archive::{Archive, Retention};
 use packet::batch::BatchHeader;
 use packet::{Epoch, SourceName, Timestamp};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{broadcast, watch};
@@ -88,6 +88,8 @@ pub(crate) fn add(counter: &AtomicU64, amount: u64) {
 pub(crate) struct Shared {
     pub(crate) archive: Archive,
     pub(crate) stored: Stored,
+    /// Until when the collector's own certificate is good, seconds of Unix time; 0 without TLS.
+    pub(crate) certificate_expires: AtomicI64,
     pub(crate) started: Timestamp,
     begin: Instant,
     tracks: Mutex<HashMap<(SourceName, Epoch), Track>>,
@@ -117,6 +119,7 @@ impl Shared {
         Self {
             archive,
             stored: Stored::new(retention),
+            certificate_expires: AtomicI64::new(0),
             started: now(),
             begin: Instant::now(),
             tracks: Mutex::default(),

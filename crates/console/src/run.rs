@@ -77,9 +77,9 @@ pub fn run(settings: &Settings, fields: Vec<FieldFacts>, stop: &AtomicBool) -> R
         }
         sockets.push(bound);
     }
-    if let Some(keys) = tokens::file(&settings.data).parent() {
-        let failed = |source| RunError::Directory { path: keys.to_owned(), source };
-        privilege::give_directory(keys, &user).map_err(failed)?;
+    if let Some(folder) = tokens::file(&settings.data).parent() {
+        let failed = |source| RunError::Directory { path: folder.to_owned(), source };
+        privilege::give_directory(folder, &user).map_err(failed)?;
     }
 
     privilege::give_up(&user)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Data directory; `store/`, `keys/` and `run/` are below it.
+    /// Data directory; `store/`, `console/` and `run/` are below it.
     pub data: PathBuf,
     /// Where page and API are served: `ADDRESS:PORT` or `unix:PATH`. An address beyond this machine needs a token.
     pub listen: Vec<String>,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use sha2::{Digest, Sha256};
 
 /// Where tokens stand in a data directory.
-const FILE: &str = "keys/console-tokens.json";
+const FILE: &str = "console/tokens.json";
 /// How long what was read of the file is believed.
 const FRESH: Duration = Duration::from_secs(1);
 /// Tokens that may exist.

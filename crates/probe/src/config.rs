@@ -1,6 +1,7 @@
 //! The settings of `[probe]` and the command line, which wins over them.
 
 use crate::failure::Failure;
+use crate::tls;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub exclude: Vec<String>,
     /// Whether a collector on another machine may be used without encryption.
     pub allow_plaintext: bool,
+    /// Certificates; when set, TCP is spoken with TLS 1.3 only.
+    pub tls: tls::Settings,
     /// User to change to when started as root; empty means `tapline` if it exists, else `nobody`.
     pub user: String,
     /// The longest that a packet waits for others in its batch.
@@ -79,6 +82,7 @@ impl Default for Settings {
             name: String::new(),
             exclude: Vec::new(),
             allow_plaintext: false,
+            tls: tls::Settings::default(),
             user: String::new(),
             linger: Duration::from_millis(50),
             batch: packet::batch::TARGET_BYTES as u64,

@@ -3,6 +3,7 @@
 
 use crate::failure::Failure;
 use crate::spool::Spool;
+use crate::tls::{Identity, TlsStream};
 use packet::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io::{self, Read, Write};
@@ -31,8 +32,8 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// Reads `unix:PATH` or `HOST:PORT`; other machines only where plain text is allowed in so many words.
-    pub fn parse(text: &str, allow_plaintext: bool) -> Result<Self, Failure> {
+    /// Reads `unix:PATH` or `HOST:PORT`; other machines only with TLS, or where plain text is allowed in so many words.
+    pub fn parse(text: &str, encrypted_or_allowed: bool) -> Result<Self, Failure> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Unix(path.into()));
         }
@@ -43,9 +44,9 @@ impl Destination {
         }
         let destination = Self::Tcp(text.to_owned());
         let loopback = host == "localhost" || destination.addresses().iter().any(|address| address.ip().is_loopback());
-        if !loopback && !allow_plaintext {
+        if !loopback && !encrypted_or_allowed {
             return Err(Failure::Usage(format!(
-                "{text} is another machine, and the connection would not be encrypted: set probe.allow_plaintext = true if that is meant"
+                "{text} is another machine, and the connection would not be encrypted: set probe.tls (see `tapline keys`), or probe.allow_plaintext = true if that is meant"
             )));
         }
         Ok(destination)
@@ -59,7 +60,7 @@ impl Destination {
         }
     }
 
-    fn connect(&self) -> io::Result<Stream> {
+    fn connect(&self, identity: Option<&Identity>) -> io::Result<Stream> {
         match self {
             Self::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
@@ -72,6 +73,10 @@ impl Destination {
                     match TcpStream::connect_timeout(&address, CONNECT_PATIENCE) {
                         Ok(stream) => {
                             stream.set_nodelay(true)?;
+                            if let Some(identity) = identity {
+                                let host = text.rsplit_once(':').map_or(text.as_str(), |(host, _)| host);
+                                return Ok(Stream::Tls(Box::new(identity.greet(stream, host)?)));
+                            }
                             stream.set_nonblocking(true)?;
                             return Ok(Stream::Tcp(stream));
                         }
@@ -96,6 +101,7 @@ impl std::fmt::Display for Destination {
 enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -103,6 +109,7 @@ impl Stream {
         match self {
             Self::Unix(stream) => stream.read(buffer),
             Self::Tcp(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
         }
     }
 
@@ -110,6 +117,25 @@ impl Stream {
         match self {
             Self::Unix(stream) => stream.write(bytes),
             Self::Tcp(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    /// Whether there may be more to read without the socket showing it.
+    fn is_pending(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.is_pending())
+    }
+
+    /// Whether what was written waits for the socket to take it.
+    fn wants_write(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.wants_write())
+    }
+
+    /// Hands to the socket what waits and it takes.
+    fn push(&mut self) -> io::Result<()> {
+        match self {
+            Self::Unix(_) | Self::Tcp(_) => Ok(()),
+            Self::Tls(stream) => stream.push(),
         }
     }
 
@@ -117,6 +143,7 @@ impl Stream {
         match self {
             Self::Unix(stream) => stream.as_fd(),
             Self::Tcp(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.descriptor(),
         }
     }
 }
@@ -134,6 +161,7 @@ pub struct Orders {
 pub struct Link {
     spool: Arc<Spool>,
     destinations: Vec<Destination>,
+    identity: Option<Identity>,
     orders: Arc<Orders>,
     wake: UnixStream,
     begin: Instant,
@@ -150,15 +178,16 @@ enum Over {
 }
 
 impl Link {
-    /// A sender; `wake` becomes readable when there is something new.
+    /// A sender; TCP is spoken with TLS where there is an identity. `wake` becomes readable when there is something new.
     pub fn new(
         spool: Arc<Spool>,
         destinations: Vec<Destination>,
+        identity: Option<Identity>,
         orders: Arc<Orders>,
         wake: UnixStream,
         seed: u64,
     ) -> Self {
-        Self { spool, destinations, orders, wake, begin: Instant::now(), random: seed | 1, announced: 0 }
+        Self { spool, destinations, identity, orders, wake, begin: Instant::now(), random: seed | 1, announced: 0 }
     }
 
     fn now(&self) -> Moment {
@@ -181,7 +210,7 @@ impl Link {
         loop {
             let place = attempt as usize % self.destinations.len().max(1);
             let Some(destination) = self.destinations.get(place).cloned() else { return };
-            let problem = match destination.connect() {
+            let problem = match destination.connect(self.identity.as_ref()) {
                 Ok(stream) => {
                     let was = self.begin.elapsed();
                     match self.serve(stream, &destination) {
@@ -248,7 +277,7 @@ impl Link {
                 return Over::Broken(error.to_string());
             }
             if let Some(said) = goodbye
-                && (session.output().is_empty() || said.elapsed() > Duration::from_secs(2))
+                && (session.output().is_empty() && !stream.wants_write() || said.elapsed() > Duration::from_secs(2))
             {
                 // The collector closes once it has read the goodbye.
                 let closed = matches!(stream.read(&mut buffer), Ok(0));
@@ -256,7 +285,7 @@ impl Link {
                     return Over::Done;
                 }
             }
-            if let Err(error) = self.wait(&stream, !session.output().is_empty()) {
+            if let Err(error) = self.wait(&stream, !session.output().is_empty() || stream.wants_write()) {
                 return Over::Broken(error.to_string());
             }
             let length = match stream.read(&mut buffer) {
@@ -327,7 +356,7 @@ impl Link {
         }
         let descriptor = stream.descriptor();
         let mut waited = [PollFd::from_borrowed_fd(descriptor, flags), PollFd::new(&self.wake, PollFlags::IN)];
-        let timeout = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: if stream.is_pending() { 0 } else { 100_000_000 } };
         match rustix::event::poll(&mut waited, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -339,6 +368,7 @@ impl Link {
 }
 
 fn flush(stream: &mut Stream, session: &mut ProbeSession) -> io::Result<()> {
+    stream.push()?;
     let output = session.output();
     let mut written = 0;
     while written < output.len() {

@@ -9,6 +9,7 @@ mod failure;
 mod file;
 mod link;
 mod spool;
+mod tls;
 
 use config::{Arguments, Settings};
 use failure::Failure;
@@ -40,7 +41,7 @@ fn run() -> Result<(), Failure> {
     let destinations = settings
         .collector
         .iter()
-        .map(|text| Destination::parse(text, settings.allow_plaintext))
+        .map(|text| Destination::parse(text, settings.allow_plaintext || settings.tls.is_set()))
         .collect::<Result<Vec<_>, _>>()?;
     if arguments.check {
         println!("the configuration is good");
@@ -93,6 +94,7 @@ impl Probe {
         let source = source_name(&settings)?;
         let user =
             privilege::user(Some(settings.user.as_str()).filter(|name| !name.is_empty())).map_err(Failure::failed)?;
+        let identity = settings.tls.is_set().then(|| tls::Identity::load(&settings.tls)).transpose()?;
         let from_file = arguments.read.is_some() && !arguments.realtime;
         let spool = Arc::new(Spool::new(source, Epoch(epoch), settings.spool.memory, settings.spool.full, from_file));
 
@@ -118,7 +120,7 @@ impl Probe {
         waker.set_nonblocking(true).map_err(Failure::failed)?;
         let orders = Arc::new(Orders::default());
         let seed = epoch.iter().fold(0u64, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte));
-        let link = Link::new(spool.clone(), destinations, orders.clone(), wake, seed);
+        let link = Link::new(spool.clone(), destinations, identity, orders.clone(), wake, seed);
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let sender = thread("uplink").spawn(move || link.run()).map_err(Failure::failed)?;
         let (sequencer, compressor) = batcher::start(spool.clone(), settings.compression_level, move || {
