@@ -220,6 +220,19 @@ mod tests {
     use packet::{Epoch, LinkType, Timestamp};
 
     #[test]
+    fn nothing_may_follow_a_bye() {
+        let now = Moment { monotonic: 1, clock: Timestamp::ZERO };
+        let mut session = CollectorSession::new(now);
+        session.welcome(7, 7, 1, now);
+        let mut bytes = Vec::new();
+        Message::Bye(Bye { statistics: Statistics::default() }).write(&mut bytes);
+        Message::Entry(EntryHead { seq: 7, last_seq: 7, raw_length: 1 }, b"e").write(&mut bytes);
+        session.input(&bytes, now);
+        assert!(matches!(session.next_event(now), Ok(Some(CollectorEvent::Bye(_)))));
+        assert!(matches!(session.next_event(now), Err(Fault::Unexpected { .. })));
+    }
+
+    #[test]
     fn a_probe_cannot_fill_the_memory_with_interfaces() {
         let now = Moment { monotonic: 1, clock: Timestamp::ZERO };
         let long = Interface { name: String::new(), link_type: LinkType(1), snaplen: 0, filter: "f".repeat(60_000) };

@@ -20,7 +20,7 @@ pub struct Serving {
     pub session: CollectorSession,
     pub began: u64,
     heard: u64,
-    spoke: u64,
+    beat: u64,
     pub hello: Option<Hello>,
     pub decision: Option<Decision>,
     /// All bytes that came, and the events they gave.
@@ -80,7 +80,7 @@ impl Collector {
             session: CollectorSession::new(now),
             began: now.monotonic,
             heard: now.monotonic,
-            spoke: now.monotonic,
+            beat: now.monotonic,
             hello: None,
             decision: None,
             received: Vec::new(),
@@ -125,6 +125,11 @@ impl Collector {
                     );
                     // The claim: what an older connection brings late, the newer one may have brought.
                     let received = self.received.entry(epoch).or_default();
+                    check!(
+                        self.current != Some(wire) || *received == entry.seq || wrong != Wrong::Nothing,
+                        "entry {} came out where {received} had to follow",
+                        entry.seq
+                    );
                     let claimed = self.current == Some(wire) && *received == entry.seq;
                     if !claimed && wrong != Wrong::TakesBothConnections {
                         return Ok(Err(Over::Replaced));
@@ -179,7 +184,6 @@ impl Collector {
         };
         let serving = self.sessions.get_mut(&wire)?;
         serving.decision = Some(decision);
-        serving.spoke = now.monotonic;
         match decision {
             Decision::Welcome { next_seq, durable_seq, credit } => {
                 serving.session.welcome(next_seq, durable_seq, credit, now);
@@ -204,7 +208,6 @@ impl Collector {
         };
         truth.acknowledged(epoch, durable_seq)?;
         serving.session.acknowledge(durable_seq, self.credit, now);
-        serving.spoke = now.monotonic;
         Ok(Some((wire, durable_seq, self.credit)))
     }
 
@@ -251,21 +254,18 @@ impl Collector {
         check!(serving.session.last_heard() == serving.heard, "heard at {}", serving.session.last_heard());
         let written = serving.session.output().len();
         let result = serving.session.tick(now);
-        if serving.session.output().len() > written {
-            serving.spoke = now.monotonic;
-        }
         let silent = now.monotonic - serving.heard > SILENCE_NANOS;
         let slow = serving.hello.is_none() && now.monotonic - serving.began > HANDSHAKE_NANOS;
         check!(
             result.is_err() == (silent || slow),
             "the collector's timer: silent {silent}, slow {slow}, it says {result:?}"
         );
-        let quiet = serving.is_open() && now.monotonic - serving.spoke >= HEARTBEAT_NANOS;
-        check!(
-            result.is_err() || !quiet,
-            "the collector has sent nothing since {}, no heartbeat either",
-            serving.spoke
-        );
+        let beats = serving.session.output().len() > written;
+        let due = result.is_ok() && serving.is_open() && now.monotonic - serving.beat >= HEARTBEAT_NANOS;
+        check!(beats == due, "the collector's heartbeat: sent {beats}, due {due}");
+        if beats {
+            serving.beat = now.monotonic;
+        }
         Ok(result)
     }
 

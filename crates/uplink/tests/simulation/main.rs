@@ -35,6 +35,10 @@ pub enum Wrong {
     ForgetsTooEarly,
     /// Probe: lets a gap record take the place of what was sent on an older connection.
     DropsWhatWasSent,
+    /// Probe: leaves an entry out.
+    SkipsAnEntry,
+    /// Probe: sends an entry twice on one connection.
+    SendsTwice,
     /// Probe: sends without asking.
     IgnoresCredit,
     /// Probe: never looks at the clock.
@@ -119,11 +123,17 @@ fn a_probe_that_drops_what_was_sent_is_caught() {
 }
 
 #[test]
+fn a_probe_that_does_not_keep_the_order_is_caught() {
+    caught(Wrong::SkipsAnEntry, 20, &["does not follow"]);
+    caught(Wrong::SendsTwice, 20, &["does not follow"]);
+}
+
+#[test]
 fn a_probe_that_ignores_credit_is_caught() {
     caught(Wrong::IgnoresCredit, 20, &["sent beyond credit"]);
 }
 
 #[test]
 fn a_probe_that_never_looks_at_the_clock_is_caught() {
-    caught(Wrong::NeverTicks, 50, &["the probe's timer", "no heartbeat", "other's clock"]);
+    caught(Wrong::NeverTicks, 50, &["the probe's timer", "the probe's heartbeat"]);
 }

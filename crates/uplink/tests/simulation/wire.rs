@@ -58,6 +58,8 @@ pub struct Wire {
     capacity: usize,
     /// Whether the network or the collector did anything to it that may trip a timer.
     pub touched: bool,
+    /// The code of the refusal that was sent on it.
+    pub refused: Option<u16>,
     /// Acknowledgements that were sent and have not come out at the probe: (durable seq, credit).
     pub acknowledgements: VecDeque<(u64, u64)>,
 }
@@ -69,6 +71,7 @@ impl Wire {
             to_collector: Pipe::default(),
             capacity,
             touched: false,
+            refused: None,
             acknowledgements: VecDeque::new(),
         }
     }

@@ -296,7 +296,10 @@ impl World {
                     "a timer of the {at:?} went off on healthy connection {wire}: {fault}"
                 );
             }
-            Fault::Refused(_) => {}
+            Fault::Refused(refusal) => {
+                let sent = self.wires[wire].refused;
+                check!(sent == Some(refusal.code), "refused with code {sent:?}, the probe took it for {refusal}");
+            }
             other => return Err(format!("connection {wire}: to the {at:?} {other}")),
         }
         self.close(wire, at)
@@ -345,6 +348,8 @@ impl World {
         };
         match (arrival, to) {
             (Arrival::Close, Side::Probe) if self.probe.link.as_ref().is_some_and(|link| link.wire == wire) => {
+                let told = self.wires[wire].refused.is_none() || self.wires[wire].touched;
+                check!(told, "connection {wire} was refused and the probe was not told");
                 self.say(|_| format!("connection {wire}: the probe sees it closed"));
                 self.close(wire, to)?;
             }
@@ -440,7 +445,10 @@ impl World {
             self.close(older, Side::Collector)?;
         }
         match decision {
-            Some(Decision::Refuse(_)) => self.close(wire, Side::Collector)?,
+            Some(Decision::Refuse(code)) => {
+                self.wires[wire].refused = Some(code);
+                self.close(wire, Side::Collector)?;
+            }
             _ => self.collector_events(wire)?,
         }
         self.pump(wire);
