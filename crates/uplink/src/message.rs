@@ -163,7 +163,7 @@ pub enum Message<'a> {
     Entry(EntryHead, &'a [u8]),
     /// See [`Statistics`].
     Statistics(Statistics),
-    /// Everything before `durable_seq` is durable; `received_bytes` counts all entry frames received on this connection.
+    /// Everything before `durable_seq` is durable.
     Ack {
         /// Everything before this is durable.
         durable_seq: u64,
