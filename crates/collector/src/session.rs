@@ -214,10 +214,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     async fn events(&mut self) -> Result<(), Ended> {
         loop {
             let now = self.surroundings.shared.moment();
-            let Some(event) = self.session.next_event(now)? else { return Ok(()) };
+            let event = self.session.next_event(now)?;
+            // Also heartbeats, and parts of an entry that is not whole yet.
             if let Some(admitted) = &self.admitted {
-                admitted.heard.store(now.monotonic, Ordering::Relaxed);
+                admitted.heard.store(self.session.last_heard(), Ordering::Relaxed);
             }
+            let Some(event) = event else { return Ok(()) };
             match event {
                 CollectorEvent::Hello(hello) => self.admit(hello)?,
                 CollectorEvent::Interfaces(set) => self.interfaces(set).await,

@@ -51,6 +51,9 @@ struct State {
     entries: VecDeque<Held>,
     /// How many of them were sent on the present connection.
     sent: usize,
+    /// Everything before this was sent on some connection and may have arrived: it is never dropped or changed, until the collector says
+    /// with what it goes on.
+    settled_seq: u64,
     bytes: u64,
     /// Sequence number of the next batch that comes out of the compressor.
     next_seq: u64,
@@ -63,6 +66,14 @@ struct State {
     kernel: BTreeMap<String, (u64, u64, u64)>,
     /// Nothing more will come.
     closed: bool,
+}
+
+impl State {
+    /// The first entry that was never sent.
+    fn first_unsettled(&self) -> usize {
+        let settled = self.entries.partition_point(|entry| entry.last_seq() < self.settled_seq);
+        settled.max(self.sent)
+    }
 }
 
 /// The spool, shared by capture, compressor and sender.
@@ -135,9 +146,12 @@ impl Spool {
         state.queued -= u64::from(header.packets);
         state.next_seq = header.name.seq + 1;
         if !self.waits && state.bytes + length > self.limit {
-            match self.full {
-                WhenFull::Oldest => self.drop_oldest(&mut state, length),
-                WhenFull::Newest => return self.drop_newest(&mut state, &header),
+            if self.full == WhenFull::Oldest {
+                self.drop_oldest(&mut state, length);
+            }
+            // What may have arrived already cannot make room.
+            if state.bytes + length > self.limit {
+                return self.drop_newest(&mut state, &header);
             }
         }
         state.spooled += u64::from(header.packets);
@@ -148,8 +162,8 @@ impl Spool {
     fn drop_newest(&self, state: &mut State, header: &BatchHeader) {
         count_drop(state, header.packets.into());
         let gap = gap_of(header);
-        // A gap that was not sent yet grows; one that was is on its way as it is.
-        let unsent = state.sent < state.entries.len();
+        // A gap that was never sent grows; one that was is on its way as it is.
+        let unsent = state.first_unsettled() < state.entries.len();
         match state.entries.back_mut() {
             Some(Held::Gap(last)) if unsent => extend(last, &gap),
             _ => state.entries.push_back(Held::Gap(gap)),
@@ -158,7 +172,8 @@ impl Spool {
 
     /// Drops the oldest batches that were not sent, until there is room.
     fn drop_oldest(&self, state: &mut State, wanted: u64) {
-        let mut at = state.sent;
+        let first = state.first_unsettled();
+        let mut at = first;
         while state.bytes + wanted > self.limit && at < state.entries.len() {
             let Some(Held::Batch { header, frame, .. }) = state.entries.get(at) else {
                 at += 1;
@@ -168,7 +183,7 @@ impl Spool {
             state.bytes -= length;
             state.spooled -= packets;
             count_drop(state, packets);
-            let before = at.checked_sub(1).filter(|before| *before >= state.sent);
+            let before = at.checked_sub(1).filter(|before| *before >= first);
             match before.and_then(|before| state.entries.get_mut(before)) {
                 Some(Held::Gap(last)) => {
                     extend(last, &gap);
@@ -204,6 +219,8 @@ impl Spool {
     pub fn resume(&self, next_seq: u64) {
         let mut state = self.lock();
         state.sent = state.entries.iter().take_while(|entry| entry.last_seq() < next_seq).count();
+        // The older connection has ended there: what was sent on it and is not received will not be.
+        state.settled_seq = next_seq;
     }
 
     /// The next entry to send.
@@ -228,6 +245,9 @@ impl Spool {
             .get(state.sent)
             .is_some_and(|entry| entry.seq() == head.seq && entry.last_seq() == head.last_seq);
         state.sent += usize::from(same);
+        if same {
+            state.settled_seq = state.settled_seq.max(head.last_seq + 1);
+        }
         same
     }
 
@@ -362,6 +382,27 @@ mod tests {
         spool.acknowledge(10);
         closes(&spool);
         assert_eq!(spool.statistics(Timestamp::ZERO).acknowledged, 30);
+    }
+
+    #[test]
+    fn what_may_have_arrived_is_not_dropped_before_the_collector_says_with_what_it_goes_on() {
+        let oldest = spool(WhenFull::Oldest);
+        push(&oldest, 0..4);
+        assert_eq!(drain(&oldest).len(), 4);
+        oldest.hello(Timestamp::ZERO);
+        push(&oldest, 4..10);
+        oldest.resume(4);
+        assert_eq!(drain(&oldest).first(), Some(&(4, 8)), "one batch fits beside the four");
+        closes(&oldest);
+
+        let newest = spool(WhenFull::Newest);
+        push(&newest, 0..7);
+        assert_eq!(drain(&newest).last(), Some(&(5, 6)));
+        newest.hello(Timestamp::ZERO);
+        push(&newest, 7..9);
+        newest.resume(7);
+        assert_eq!(drain(&newest), [(7, 8)]);
+        closes(&newest);
     }
 
     #[test]
