@@ -184,12 +184,12 @@ impl Client {
         self.good(Method::GET, path).await
     }
 
-    /// Tells the collector to do something.
+    /// Tells the collector to do something, and gives what it answers.
     ///
     /// # Errors
     /// No collector, or an error it answered.
-    pub async fn post(&self, path: &str) -> Result<Vec<u8>, ClientError> {
-        collect(&mut self.good(Method::POST, path).await?).await
+    pub async fn send(&self, method: Method, path: &str) -> Result<Vec<u8>, ClientError> {
+        collect(&mut self.good(method, path).await?).await
     }
 }
 

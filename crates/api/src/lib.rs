@@ -9,6 +9,7 @@ mod types;
 
 pub use client::{Body, Client, ClientError, CollectorUrl, escape};
 pub use entries::{EntryFrame, EntryMeta, EntryReader, GapMeta, InterfaceMeta, write_entry};
+pub use hyper::Method;
 pub use types::{
     ArchiveAnswer, ArchiveRetention, BalanceAnswer, BalanceRow, ErrorAnswer, SegmentRow, SegmentsAnswer, SourceRow,
     SourcesAnswer, StatusAnswer, StoredPart, StoredSource, ToRemove,

@@ -4,6 +4,7 @@
 use crate::index::{BatchEntry, BatchIndex};
 use crate::layout::{self, Archive};
 use crate::recovery::{self, Recovered};
+use crate::rotation::{Rotation, Slot};
 use crate::segment::Segment;
 use crate::state::{Ahead, EpochState, SourceState};
 use packet::batch::{BatchHeader, GapRecord};
@@ -37,13 +38,16 @@ pub struct WriterOptions {
     pub compression: Compression,
     /// Size in bytes from which a segment is closed.
     pub segment_bytes: u64,
-    /// Closed at every multiple of this many seconds of the day, UTC; 0 for never.
-    pub rotate_seconds: u64,
+    /// When it is closed by the clock.
+    pub rotation: Rotation,
+    /// Whether what is committed is synced to the disk; otherwise it is with the kernel, and a crash of the machine (not of the program)
+    /// may lose it.
+    pub sync: bool,
 }
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { compression: Compression::Zstd, segment_bytes: 256 << 20, rotate_seconds: 3600 }
+        Self { compression: Compression::Zstd, segment_bytes: 256 << 20, rotation: Rotation::utc(3600), sync: true }
     }
 }
 
@@ -89,8 +93,8 @@ pub struct CommitError {
 #[derive(Debug)]
 struct Open {
     segment: Segment,
-    /// The slot of time it was begun in, see [`WriterOptions::rotate_seconds`].
-    slot: u64,
+    /// The slot of time it was begun in.
+    slot: Slot,
 }
 
 /// What an entry adds to the account once it is durable.
@@ -371,7 +375,7 @@ impl Writer {
         (time, arrived): (Timestamp, Timestamp),
         write: impl FnOnce(&mut Segment) -> io::Result<()>,
     ) -> Result<(), AppendError> {
-        let slot = arrived.seconds().checked_div(self.options.rotate_seconds).unwrap_or(0);
+        let slot = self.options.rotation.slot(arrived);
         let limit = self.options.segment_bytes;
         if !self.sources.contains_key(name) {
             self.sources.insert(name.clone(), Source::default());
@@ -449,6 +453,12 @@ impl Writer {
 
     /// With many dirty segments one call for the whole file system; if it fails, each is synced for itself.
     fn sync_all_at_once(&mut self) {
+        if !self.options.sync {
+            for open in self.sources.values_mut().flat_map(|source| source.open.values_mut()) {
+                open.segment.synced_from_outside();
+            }
+            return;
+        }
         let dirty = || self.sources.values().flat_map(|source| source.open.values()).filter(|open| open.segment.dirty);
         if dirty().count() < SYNC_ALL_FROM {
             return;
@@ -477,7 +487,7 @@ impl Writer {
     /// # Errors
     /// The disk; they stay open then.
     pub fn tick(&mut self, now: Timestamp) -> io::Result<()> {
-        let Some(slot) = now.seconds().checked_div(self.options.rotate_seconds) else { return Ok(()) };
+        let slot = self.options.rotation.slot(now);
         self.close_where(|_, open| open.slot != slot)
     }
 

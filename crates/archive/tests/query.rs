@@ -359,10 +359,11 @@ fn a_query_survives_what_the_collector_does_meanwhile() {
         left += 1;
     }
     assert_eq!((left, renamed.progress().batches_failed), (199, 0), "the open segment got its final name");
-    let retention = archive::Retention { total_bytes: 1, ..archive::Retention::default() };
+    let retention =
+        archive::Retention { all: archive::Limits { age_seconds: 0, total_bytes: 1 }, ..archive::Retention::default() };
     let mut entries = archive.entries(&probe.source, probe.epoch, 0, u64::MAX).unwrap();
     assert_eq!(entries.next().unwrap().unwrap().entry.seq, 0);
-    let removed = retention.apply(&archive, Timestamp::from_nanos(START)).unwrap();
+    let removed = retention.apply(&archive, &archive::Pins::default(), Timestamp::from_nanos(START)).unwrap();
     assert_eq!(removed.len(), 4);
     assert!(entries.all(|entry| entry.is_ok()), "what is gone is left out");
     assert_eq!(numbers(root.path()).len(), 0);

@@ -139,7 +139,7 @@ fn a_plain_archive_is_pcapng_without_anything() {
 #[test]
 fn segments_are_closed_by_size_by_wall_clock_and_on_demand() {
     let root = scratch();
-    let options = WriterOptions { segment_bytes: 2_000, rotate_seconds: 60, ..options() };
+    let options = WriterOptions { segment_bytes: 2_000, rotation: archive::Rotation::utc(60), ..options() };
     let (mut writer, _) = Writer::open(root.path(), options).unwrap();
     let mut probe = Probe::new("gw1", 1, ethernet());
     probe.arrived = Timestamp::from_parts(1_700_000_039, 999_999_999);

@@ -7,11 +7,11 @@ use api::{BalanceAnswer, EntryMeta, ErrorAnswer, SegmentRow, SegmentsAnswer, Sou
 use archive::{Dump, DumpFormat, Filter, Query, StoredEntry};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequestParts, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use packet::batch::GapRecord;
 use packet::{BatchName, Epoch, SourceName, Timestamp};
 use serde::Deserialize;
@@ -46,6 +46,8 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/live", get(live))
         .route("/api/v1/estimate", get(estimate))
         .route("/api/v1/rotate", post(rotate))
+        .route("/api/v1/pins", get(pins).post(add_pin))
+        .route("/api/v1/pins/{id}", delete(remove_pin))
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
@@ -126,7 +128,10 @@ async fn stored(State(api): State<Api>, Parameters(wanted): Parameters<StoredWan
     if wanted.step == Some(0) {
         return bad("step=0 is no length", "write seconds, or leave step out");
     }
-    let looked = tokio::task::spawn_blocking(move || api.shared.stored.look(&api.shared.archive, wanted.step));
+    let looked = tokio::task::spawn_blocking(move || {
+        let pins = api.shared.pins().clone();
+        api.shared.stored.look(&api.shared.archive, &pins, wanted.step)
+    });
     match looked.await {
         Ok(Ok(answer)) => axum::Json(answer).into_response(),
         Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
@@ -415,6 +420,56 @@ async fn rotate(State(api): State<Api>, Parameters(wanted): Parameters<RotateWan
     }
 }
 
+async fn pins(State(api): State<Api>) -> axum::Json<archive::Pins> {
+    axum::Json(api.shared.pins().clone())
+}
+
+/// What is to be kept.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PinWanted {
+    source: String,
+    /// Nanoseconds of Unix time.
+    since: Option<u64>,
+    until: Option<u64>,
+    note: String,
+}
+
+/// Pins that there may be.
+const PINS_MAX: usize = 10_000;
+
+async fn add_pin(State(api): State<Api>, Parameters(wanted): Parameters<PinWanted>) -> Response {
+    let source = match wanted.source.as_str() {
+        "" | "*" => "*".to_owned(),
+        name => match name.parse::<SourceName>() {
+            Ok(source) => source.to_string(),
+            Err(error) => return bad(error, "sources are listed by /api/v1/sources; * means all"),
+        },
+    };
+    let (since, until) = (wanted.since.unwrap_or(0), wanted.until.unwrap_or(u64::MAX));
+    if since >= until {
+        return bad("since is not before until: nothing would be kept", "exchange them");
+    }
+    if api.shared.pins().pins.len() >= PINS_MAX {
+        return bad(format!("there are {PINS_MAX} pins"), "remove some");
+    }
+    let (since, until) = (Timestamp::from_nanos(since), Timestamp::from_nanos(until));
+    let note = wanted.note.chars().take(200).collect();
+    let changed = api.shared.change_pins(|pins| pins.add(source, since, until, note, crate::shared::now()));
+    match changed {
+        Ok(id) => (StatusCode::CREATED, axum::Json(serde_json::json!({ "id": id }))).into_response(),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+    }
+}
+
+async fn remove_pin(State(api): State<Api>, Path(id): Path<u64>) -> Response {
+    match api.shared.change_pins(|pins| pins.remove(id)) {
+        Ok(true) => StatusCode::NO_CONTENT.into_response(),
+        Ok(false) => failure(StatusCode::NOT_FOUND, format!("there is no pin {id}"), "pins are listed by /api/v1/pins"),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+    }
+}
+
 async fn metrics(State(api): State<Api>) -> Response {
     let mut text = String::new();
     let counters = &api.shared.counters;
@@ -498,6 +553,13 @@ async fn metrics(State(api): State<Api>) -> Response {
         let help = "Unix time at which the collector's certificate expires.";
         one("tapline_collector_certificate_expires_seconds", "gauge", help, u64::try_from(expires).unwrap_or(0));
     }
+    if let Some(hook) = api.shared.hook.get() {
+        one("tapline_hook_runs_total", "counter", "Segments that the hook was told of.", load(&hook.good));
+        one("tapline_hook_failures_total", "counter", "Runs of the hook that failed.", load(&hook.failed));
+        one("tapline_hook_skipped_total", "counter", "Segments it was too slow for.", load(&hook.skipped));
+    }
+    let pinned = api.shared.pins().pins.len() as u64;
+    one("tapline_archive_pins", "gauge", "Ranges of time that retention leaves alone.", pinned);
     one("tapline_archive_free_bytes", "gauge", "Bytes free on the archive's disk.", load(&counters.free_bytes));
     sources_text(&mut text, &api.shared);
     let _ = write!(

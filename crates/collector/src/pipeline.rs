@@ -2,6 +2,7 @@
 //! between them is bounded, and a full one stops receiving, not publishing to those who are quick.
 
 use crate::check::Checked;
+use crate::hook::Hook;
 use crate::live;
 use crate::policy::{Left, Part, Policy};
 use crate::shared::{Shared, add, now};
@@ -244,6 +245,8 @@ pub(crate) struct Writing {
     pub(crate) events: mpsc::WeakSender<Publish>,
     pub(crate) commit_every: Duration,
     pub(crate) retention: archive::Retention,
+    /// Told of each finished segment.
+    pub(crate) hook: Option<Arc<Hook>>,
     pub(crate) balance: PathBuf,
     /// First sequence numbers of epochs of which nothing is durable yet.
     pub(crate) begun: HashMap<(SourceName, Epoch), u64>,
@@ -446,6 +449,9 @@ impl Writing {
             [("segment_opened", self.writer.take_opened()), ("segment_closed", self.writer.take_closed())]
         {
             for path in paths {
+                if let (Some(hook), "segment_closed") = (&self.hook, name) {
+                    hook.finished(&path);
+                }
                 let source = path.ancestors().nth(2).and_then(|folder| folder.file_name()).unwrap_or_default();
                 self.event(name, &source.to_string_lossy(), json!({ "path": path.to_string_lossy() }));
             }
@@ -456,7 +462,7 @@ impl Writing {
         if let Err(error) = self.writer.tick(now()) {
             self.note(Some(error.to_string()));
         }
-        match self.retention.apply(&self.shared.archive, now()) {
+        match self.retention.apply(&self.shared.archive, &self.shared.pins(), now()) {
             Ok(removed) => {
                 for removed in removed {
                     add(&self.shared.counters.removed_segments, 1);

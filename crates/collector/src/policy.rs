@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is stored of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,6 +69,20 @@ pub struct SourcePolicy {
     pub store: Store,
     /// Which packets `store` is said of, a pcap filter expression; empty means all. The others are stored whole.
     pub filter: String,
+    /// What is removed of the source's segments, beside what is removed of all.
+    pub retention: SourceRetention,
+}
+
+/// `[collector.sources.NAME.retention]`; 0 is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SourceRetention {
+    /// Longest time since a segment's last packet arrived.
+    #[serde(with = "settings::duration")]
+    pub age: Duration,
+    /// Most bytes of its segments.
+    #[serde(with = "settings::size")]
+    pub size: u64,
 }
 
 /// A policy that does anything but store everything.

@@ -1,15 +1,16 @@
 //! The program `tapline collector` on one page: what is bound as root, where root is given up, and what runs then.
 
+use crate::hook::Hook;
 use crate::http::{Api, router};
 use crate::ledger::Ledger;
 use crate::osmo::{self, Names};
 use crate::pipeline::{self, PUBLISH_QUEUE, Publish, WRITE_QUEUE, Writing};
-use crate::policy::Policies;
+use crate::policy::{Policies, SourcePolicy};
 use crate::session::{self, Surroundings};
-use crate::settings::{Compression, Settings, V1Format};
+use crate::settings::{Compression, Durability, Settings, V1Format};
 use crate::shared::{Shared, add};
 use crate::tls::{self, Gate, TlsError};
-use archive::{Recovered, Retention, Writer, WriterOptions};
+use archive::{Limits, Recovered, Retention, Rotation, Writer, WriterOptions};
 use feed::{Publisher, PublisherOptions};
 use listen::{Bound, ListenError};
 use std::collections::{BTreeMap, HashMap};
@@ -66,6 +67,16 @@ pub enum RunError {
         /// Why.
         problem: String,
     },
+    /// There is no such time zone.
+    #[error(
+        "collector.segment_zone = {name:?}: {problem}; write UTC, or a name such as Europe/Vienna (package tzdata)"
+    )]
+    Zone {
+        /// What stands there.
+        name: String,
+        /// Why it is none.
+        problem: String,
+    },
     /// TLS cannot be spoken.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -84,6 +95,7 @@ pub enum RunError {
 pub fn check(settings: &Settings) -> Result<(), RunError> {
     policies(settings)?;
     osmo_names(settings)?;
+    rotation(settings)?;
     Ok(())
 }
 
@@ -137,12 +149,20 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
     let (jobs, job_receiver) = mpsc::channel(PUBLISH_QUEUE);
     let (write_sender, write_receiver) = std::sync::mpsc::sync_channel(WRITE_QUEUE);
     let weak = jobs.downgrade();
+    let hook = match settings.hook.as_slice() {
+        [] => None,
+        command => Some(Arc::new(Hook::start(command.to_vec()).map_err(RunError::Thread)?)),
+    };
+    if let Some(hook) = &hook {
+        let _ = shared.hook.set(Arc::clone(&hook.counters));
+    }
     let writing = Writing {
         writer,
         shared: shared.clone(),
         events: weak,
         commit_every: settings.commit,
         retention: retention(settings),
+        hook,
         balance: settings.state().join("balance.json"),
         begun: HashMap::new(),
         awaited: HashMap::new(),
@@ -185,11 +205,25 @@ fn give_socket(path: &std::path::Path, user: &privilege::User) -> std::io::Resul
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
 }
 
+fn rotation(settings: &Settings) -> Result<Rotation, RunError> {
+    let name = &settings.segment_zone;
+    let zone = jiff::tz::TimeZone::get(name)
+        .map_err(|error| RunError::Zone { name: name.clone(), problem: error.to_string() })?;
+    Ok(Rotation { seconds: settings.segment_time.as_secs(), zone })
+}
+
 fn retention(settings: &Settings) -> Retention {
+    let limits = |age: Duration, total_bytes| Limits { age_seconds: age.as_secs(), total_bytes };
+    let of = |policy: &SourcePolicy| limits(policy.retention.age, policy.retention.size);
     Retention {
-        age_seconds: settings.retention.age.as_secs(),
-        total_bytes: settings.retention.size,
+        all: limits(settings.retention.age, settings.retention.size),
         free_bytes: settings.retention.free,
+        sources: settings
+            .sources
+            .iter()
+            .map(|(name, policy)| (name.clone(), of(policy)))
+            .filter(|(_, limits)| *limits != Limits::default())
+            .collect(),
     }
 }
 
@@ -201,7 +235,8 @@ fn open_archive(settings: &Settings) -> Result<(Arc<Shared>, Writer), RunError> 
             Compression::None => archive::Compression::None,
         },
         segment_bytes: settings.segment_size,
-        rotate_seconds: settings.segment_time.as_secs(),
+        rotation: rotation(settings)?,
+        sync: settings.durability == Durability::Durable,
     };
     let (writer, recovered) =
         Writer::open(&root, options).map_err(|error| RunError::Archive { path: root.clone(), error })?;
@@ -215,7 +250,8 @@ fn open_archive(settings: &Settings) -> Result<(Arc<Shared>, Writer), RunError> 
         }
     }
     let ledger = Ledger::load(&settings.state().join("balance.json"));
-    let shared = Arc::new(Shared::new(writer.archive(), retention(settings), ledger));
+    let shared =
+        Arc::new(Shared::new(writer.archive(), retention(settings), settings.state().join("pins.json"), ledger));
     let nanos = crate::shared::now().nanos();
     for (source, state) in writer.states() {
         for (epoch, state) in &state.epochs {

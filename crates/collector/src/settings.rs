@@ -37,9 +37,15 @@ pub struct Settings {
     /// Size from which a segment is closed.
     #[serde(with = "settings::size")]
     pub segment_size: u64,
-    /// A segment is also closed at every multiple of this time of the day, UTC; `0s` for never.
+    /// A segment is also closed at every multiple of this time of the day; `0s` for never.
     #[serde(with = "settings::duration")]
     pub segment_time: Duration,
+    /// Whose day: `UTC`, or a time zone such as `Europe/Vienna`.
+    pub segment_zone: String,
+    /// Command that is told of each finished segment: program and arguments; the path is added as the last.
+    pub hook: Vec<String>,
+    /// When what was received is acknowledged: `durable`, once it is on the disk, or `written`, once the kernel has it.
+    pub durability: Durability,
     /// The longest that received batches wait to be made durable together.
     #[serde(with = "settings::duration")]
     pub commit: Duration,
@@ -91,6 +97,17 @@ pub enum Compression {
     None,
 }
 
+/// When what was received is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Once it is on the disk: a power cut loses nothing that was acknowledged.
+    #[default]
+    Durable,
+    /// Once the kernel has it: the end of the program loses nothing, a power cut may.
+    Written,
+}
+
 /// `[collector.retention]`; 0 is no limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -128,6 +145,9 @@ impl Default for Settings {
             compression: Compression::default(),
             segment_size: 256 << 20,
             segment_time: Duration::from_secs(3600),
+            segment_zone: "UTC".to_owned(),
+            hook: Vec::new(),
+            durability: Durability::default(),
             commit: Duration::from_millis(200),
             silence: Duration::from_secs(60),
             retention: Retention::default(),

@@ -1,15 +1,17 @@
 //! What sessions, pipeline and API share: who is connected, what was received, the balance, counters.
 
+use crate::hook;
 use crate::ledger::Ledger;
 use crate::live::{self, LiveBatch};
 use crate::stored::Stored;
 use api::SourceRow;
-use archive::{Archive, Retention};
+use archive::{Archive, Pins, Retention};
 use packet::batch::BatchHeader;
 use packet::{Epoch, SourceName, Timestamp};
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{broadcast, watch};
 use uplink::Moment;
@@ -88,6 +90,10 @@ pub(crate) fn add(counter: &AtomicU64, amount: u64) {
 pub(crate) struct Shared {
     pub(crate) archive: Archive,
     pub(crate) stored: Stored,
+    pins: Mutex<Pins>,
+    pins_path: PathBuf,
+    /// What became of the runs of the hook, if there is one.
+    pub(crate) hook: OnceLock<Arc<hook::Counters>>,
     /// Until when the collector's own certificate is good, seconds of Unix time; 0 without TLS.
     pub(crate) certificate_expires: AtomicI64,
     pub(crate) started: Timestamp,
@@ -115,8 +121,15 @@ pub(crate) fn now() -> Timestamp {
 }
 
 impl Shared {
-    pub(crate) fn new(archive: Archive, retention: Retention, ledger: Ledger) -> Self {
+    pub(crate) fn new(archive: Archive, retention: Retention, pins_path: PathBuf, ledger: Ledger) -> Self {
+        let pins = Pins::load(&pins_path).unwrap_or_else(|error| {
+            tracing::error!("{}: {error}: everything is kept until it is mended", pins_path.display());
+            Pins::of_everything()
+        });
         Self {
+            pins: Mutex::new(pins),
+            pins_path,
+            hook: OnceLock::new(),
             archive,
             stored: Stored::new(retention),
             certificate_expires: AtomicI64::new(0),
@@ -136,6 +149,21 @@ impl Shared {
     pub(crate) fn moment(&self) -> Moment {
         let monotonic = u64::try_from(self.begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
         Moment { monotonic, clock: now() }
+    }
+
+    /// What retention leaves alone.
+    pub(crate) fn pins(&self) -> MutexGuard<'_, Pins> {
+        lock(&self.pins)
+    }
+
+    /// Changes the pins; as before if the disk refuses.
+    pub(crate) fn change_pins<T>(&self, change: impl FnOnce(&mut Pins) -> T) -> std::io::Result<T> {
+        let mut pins = self.pins();
+        let mut changed = pins.clone();
+        let result = change(&mut changed);
+        changed.save(&self.pins_path)?;
+        *pins = changed;
+        Ok(result)
     }
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {

@@ -2,7 +2,7 @@
 //! Reads the heads of indexes, and remembers them.
 
 use api::{ArchiveAnswer, ArchiveRetention, StoredPart, StoredSource, ToRemove};
-use archive::{Archive, Retention, SegmentFile};
+use archive::{Archive, Limits, Pins, Retention, SegmentFile};
 use packet::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -35,7 +35,7 @@ impl Stored {
     }
 
     /// What is there now, in parts of `step` seconds.
-    pub(crate) fn look(&self, archive: &Archive, step: Option<u64>) -> io::Result<ArchiveAnswer> {
+    pub(crate) fn look(&self, archive: &Archive, pins: &Pins, step: Option<u64>) -> io::Result<ArchiveAnswer> {
         let mut segments = Vec::new();
         for source in archive.sources()? {
             segments.extend(archive.segments(&source)?);
@@ -71,13 +71,13 @@ impl Stored {
             ..row
         });
         let (sources, bytes) = (sources.collect(), segments.iter().map(|segment| segment.bytes).sum());
-        let Retention { age_seconds, total_bytes, free_bytes } = self.retention;
+        let (Limits { age_seconds, total_bytes }, free_bytes) = (self.retention.all, self.retention.free_bytes);
         let retention = ArchiveRetention {
             age: (age_seconds > 0).then(|| settings::duration::format(std::time::Duration::from_secs(age_seconds))),
             size: Some(total_bytes).filter(|bytes| *bytes > 0),
             free: Some(free_bytes).filter(|bytes| *bytes > 0),
         };
-        self.retention.order(&mut segments);
+        self.retention.order(archive, pins, &mut segments);
         let next_removed = segments.first().map(|segment| {
             let times = self.times(archive, std::slice::from_ref(segment)).first().copied().flatten();
             let at = Timestamp::from_nanos(segment.modified.nanos().saturating_add(age_seconds.saturating_mul(SECOND)));
@@ -163,7 +163,8 @@ mod tests {
     #[test]
     fn an_empty_archive_has_nothing_and_says_so() {
         let root = tempfile::tempdir().unwrap();
-        let answer = Stored::new(Retention::default()).look(&Archive::new(root.path()), None).unwrap();
+        let answer =
+            Stored::new(Retention::default()).look(&Archive::new(root.path()), &Pins::default(), None).unwrap();
         assert_eq!((answer.sources.len(), answer.bytes, answer.next_removed), (0, 0, None));
     }
 }

@@ -196,9 +196,12 @@ fn one_name_is_one_probe() {
 
 #[test]
 fn what_the_policy_keeps_from_the_disk_is_published_and_accounted_for() {
-    let policy =
-        collector::SourcePolicy { store: collector::Store::Nothing, filter: "udp portrange 10000-20000".into() };
-    let headers = collector::SourcePolicy { store: collector::Store::Headers, filter: String::new() };
+    let policy = collector::SourcePolicy {
+        store: collector::Store::Nothing,
+        filter: "udp portrange 10000-20000".into(),
+        ..collector::SourcePolicy::default()
+    };
+    let headers = collector::SourcePolicy { store: collector::Store::Headers, ..collector::SourcePolicy::default() };
     let mut collector = Collector::start(|settings| {
         settings.sources = BTreeMap::from([("gw".to_owned(), policy), ("edge".to_owned(), headers)]);
     });

@@ -12,6 +12,7 @@ mod doctor;
 mod grab;
 mod keys;
 mod live;
+mod pin;
 mod remote;
 mod replay;
 mod selection;
@@ -39,6 +40,7 @@ pub enum Command {
     Replay(replay::Replay),
     Status(status::Status),
     Sources(sources::Sources),
+    Pin(pin::Pin),
     Keys(keys::Keys),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -58,6 +60,7 @@ impl Command {
             Self::Replay(replay) => replay.run(),
             Self::Status(status) => status.run(),
             Self::Sources(sources) => sources.run(),
+            Self::Pin(pin) => pin.run(),
             Self::Keys(keys) => keys.run(),
             Self::Doctor(doctor) => doctor.run(),
             Self::Completions(completions) => completions.run(),
