@@ -120,5 +120,72 @@ class Subscribers(unittest.TestCase):
             self.assertEqual((interface, length, len(data), data[12:14].hex(), data[23]), (self.lab.link, 98, 98, "0800", 1))
 
 
+@unittest.skipUnless(os.geteuid() == 0, "needs root: the programs give it up")
+class Encrypted(unittest.TestCase):
+    """The feed with CURVE: Tapline's analyzer and libzmq's Python binding hear it if they are on the list, nobody else does."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="tapline-e2e-")
+        os.chmod(folder.name, 0o755)
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.keys = os.path.join(self.folder, "keys")
+        self.data = os.path.join(self.folder, "data")
+        self.port = free_port()
+        self.processes = []
+        self.addCleanup(lambda: [end(process) for process in reversed(self.processes)])
+
+    def start(self, name, *command):
+        with open(os.path.join(self.folder, f"{name}.log"), "wb") as log:
+            self.processes.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
+        return self.processes[-1]
+
+    def tapline(self, *words):
+        return bounded([os.path.join(BINARIES, "tapline"), *words], 60, check=True)
+
+    def key_lines(self, name):
+        with open(os.path.join(self.keys, f"{name}.keys"), encoding="utf-8") as lines:
+            return dict(line.split() for line in lines)
+
+    def subscribe(self, name):
+        context = zmq.Context()
+        self.addCleanup(context.destroy, 0)
+        subscriber = context.socket(zmq.SUB)
+        if name:
+            keys = self.key_lines(name)
+            subscriber.curve_publickey, subscriber.curve_secretkey = keys["public"].encode(), keys["secret"].encode()
+            subscriber.curve_serverkey = self.key_lines("feed")["public"].encode()
+        subscriber.subscribe(b"data.v2.")
+        subscriber.connect(f"tcp://127.0.0.1:{self.port}")
+        return subscriber
+
+    def test_only_who_is_on_the_list_hears_it(self):
+        collector = self.tapline("keys", "subscriber", "listener", "--dir", self.keys)
+        analyzer = self.tapline("keys", "subscriber", "analyzer", "--dir", self.keys)
+        self.tapline("keys", "subscriber", "stranger", "--dir", self.keys)
+        self.tapline("keys", "revoke", "stranger", "--dir", self.keys)
+        config = os.path.join(self.folder, "tapline.toml")
+        sections = collector.split("[analyzer.curve]")[0] + "[analyzer.curve]" + analyzer.split("[analyzer.curve]")[1]
+        with open(config, "w", encoding="utf-8") as out:
+            out.write(f'[collector]\ndata = "{self.data}"\nlisten = ["unix:{self.folder}/uplink.sock"]\napi = ["unix:{self.data}/run/collector.sock"]\n'
+                      f'feed = ["tcp://127.0.0.1:{self.port}"]\n[analyzer]\ndata = "{self.data}"\nfeed = ["tcp://127.0.0.1:{self.port}"]\ncollector = "none"\n'
+                      f'workers = 1\n{sections}')
+        os.makedirs(os.path.join(self.data, "run"))
+        os.chmod(os.path.join(self.data, "run"), 0o777)
+        self.start("collector", os.path.join(BINARIES, "tapline"), "collector", "--config", config)
+        self.start("analyzer", os.path.join(BINARIES, "tapline"), "analyzer", "--config", config)
+        wait_for("the analyzer", lambda: b"ready" in subprocess.run(["curl", "-s", "--unix-socket", f"{self.data}/run/analyzer.sock", "http://x/readyz"], stdout=subprocess.PIPE).stdout)
+        listener, stranger, plain = self.subscribe("listener"), self.subscribe("stranger"), self.subscribe(None)
+        time.sleep(1.0)
+        capture = os.path.join(HERE, "..", "crates", "decode", "src", "protocols", "dns", "fixtures", "lookups.pcap")
+        bounded([os.path.join(BINARIES, "tapline-probe"), "-r", capture, "--name", "gw1", "--collector", f"unix:{self.folder}/uplink.sock"], 30, check=True)
+        self.assertTrue(listener.poll(5000), "who is on the list hears nothing")
+        self.assertEqual(listener.recv_multipart()[0], b"data.v2.gw1/")
+        self.assertFalse(stranger.poll(500) or plain.poll(500), "who is not on the list hears something")
+        wait_for("the analyzer's events", lambda: Programs(os.path.abspath(BINARIES), self.data).events())
+        metrics = bounded(["curl", "-s", "--unix-socket", f"{self.data}/run/collector.sock", "http://x/metrics"])
+        self.assertGreater(int(re.search(r"^tapline_feed_denied_total (\d+)", metrics, re.M)[1]), 0)
+
+
 if __name__ == "__main__":
     unittest.main()

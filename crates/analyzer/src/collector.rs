@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{BalanceAnswer, Client, ClientError, CollectorUrl, EntryFrame, EntryMeta, EntryReader, escape};
+use feed::curve::{ClientKeys, KeyPair};
 use feed::{Message, Subscriber};
 use packet::{Epoch, SourceName};
 
@@ -25,6 +26,7 @@ pub struct Endpoints {
     api: Option<CollectorUrl>,
     ports: Vec<u16>,
     has_names: bool,
+    curve: Option<ClientKeys>,
 }
 
 impl Endpoints {
@@ -57,7 +59,14 @@ impl Endpoints {
                 return Err(format!("analyzer.feed: `{endpoint}` is no endpoint: write tcp://HOST:PORT or ipc://PATH"));
             }
         }
-        Ok(Self { feed, api, ports, has_names })
+        let curve = match (settings.curve.server.as_str(), settings.curve.keys.as_os_str().is_empty()) {
+            ("", true) => None,
+            (server, _) => Some(ClientKeys {
+                server: feed::curve::key(server, "analyzer.curve.server").map_err(|error| error.to_string())?,
+                own: KeyPair::read(&settings.curve.keys).map_err(|error| format!("analyzer.curve.keys: {error}"))?,
+            }),
+        };
+        Ok(Self { feed, api, ports, has_names, curve })
     }
 
     /// Files that must stay readable: those that names are looked up with, if any endpoint has one.
@@ -87,7 +96,8 @@ impl Endpoints {
             topics.push("data.v2.".to_owned());
         }
         topics.extend(sources.iter().map(|source| feed::v2::data_topic(source.as_str())));
-        let subscriber = Subscriber::connect(&self.feed, &topics, QUEUE_MESSAGES).map_err(|error| error.to_string())?;
+        let subscriber = Subscriber::connect(&self.feed, &topics, QUEUE_MESSAGES, self.curve.as_ref())
+            .map_err(|error| error.to_string())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         Ok(Collector { subscriber: Some(subscriber), api: self.api.clone().map(Client::new), runtime, sources })
     }

@@ -18,6 +18,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// Feed endpoints to subscribe to, such as `tcp://127.0.0.1:7711`; empty means the one in the data directory, else that one.
     pub feed: Vec<String>,
+    /// Keys, if the feed is encrypted.
+    pub curve: Curve,
     /// The collector's API, from which missed batches are fetched: `http://HOST:PORT` or `unix:PATH`; empty means the one in the data
     /// directory, else `http://127.0.0.1:7713`; `none` decodes only what the feed brings.
     pub collector: String,
@@ -58,6 +60,16 @@ pub struct Settings {
     pub processors: Vec<Processor>,
 }
 
+/// `[analyzer.curve]`: both, or none for a feed in the clear.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Curve {
+    /// The publisher's public key, Z85.
+    pub server: String,
+    /// File with the analyzer's own keys.
+    pub keys: PathBuf,
+}
+
 /// Whether the sandbox is entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -74,6 +86,7 @@ impl Default for Settings {
         Self {
             data: PathBuf::from("/var/lib/tapline"),
             feed: Vec::new(),
+            curve: Curve::default(),
             collector: String::new(),
             sources: Vec::new(),
             start: Start::Now,

@@ -514,6 +514,8 @@ async fn metrics(State(api): State<Api>) -> Response {
         api.shared.archive_error().is_some().into(),
     );
     one("tapline_feed_published_total", "counter", "Entries published on the v2 feed.", load(&counters.published));
+    let denied = load(&counters.feed_denied);
+    one("tapline_feed_denied_total", "counter", "Subscribers turned away because they are not on the list.", denied);
     one("tapline_feed_events_total", "counter", "Events published.", load(&counters.published_events));
     one(
         "tapline_feed_v1_subscriptions",

@@ -20,5 +20,5 @@ mod tls;
 pub use check::{Checked, Refused, check as check_entry};
 pub use policy::{SourcePolicy, Store};
 pub use run::{RunError, check, run};
-pub use settings::{Compression, Durability, OsmoPcap, Retention, Settings, V1Format};
+pub use settings::{Compression, Curve, Durability, OsmoPcap, Retention, Settings, V1Format};
 pub use tls::{TlsError, TlsSettings};

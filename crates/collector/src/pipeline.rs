@@ -159,6 +159,7 @@ pub(crate) fn publish(
         shared.counters.subscribers.store(publisher.subscriptions() as u64, Ordering::Relaxed);
         shared.counters.v1_subscribers.store(publisher.v1_subscriptions() as u64, Ordering::Relaxed);
         shared.counters.published.store(publisher.published, Ordering::Relaxed);
+        shared.counters.feed_denied.store(publisher.denied(), Ordering::Relaxed);
         shared.counters.published_events.store(events.seq, Ordering::Relaxed);
         if passed_on.is_err() {
             return;

@@ -7,11 +7,12 @@ use crate::osmo::{self, Names};
 use crate::pipeline::{self, PUBLISH_QUEUE, Publish, WRITE_QUEUE, Writing};
 use crate::policy::{Policies, SourcePolicy};
 use crate::session::{self, Surroundings};
-use crate::settings::{Compression, Durability, Settings, V1Format};
+use crate::settings::{Compression, Curve, Durability, Settings, V1Format};
 use crate::shared::{Shared, add};
 use crate::tls::{self, Gate, TlsError};
 use archive::{Limits, Recovered, Retention, Rotation, Writer, WriterOptions};
-use feed::{Publisher, PublisherOptions};
+use feed::curve::{KeyPair, ServerKeys};
+use feed::{FeedError, Publisher, PublisherOptions};
 use listen::{Bound, ListenError};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -125,6 +126,13 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
         }
     }
     let gate = settings.tls.is_set().then(|| Gate::load(&settings.tls)).transpose()?;
+    let curve = match settings.curve == Curve::default() {
+        true => None,
+        false => Some(ServerKeys {
+            own: KeyPair::read(&settings.curve.keys).map_err(FeedError::Curve)?,
+            allow: settings.curve.allow.clone(),
+        }),
+    };
     privilege::give_up(&user)?;
 
     let publisher = Publisher::bind(&PublisherOptions {
@@ -136,6 +144,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
         },
         queue_bytes: usize::try_from(settings.subscriber_queue).unwrap_or(usize::MAX),
         allow_plaintext: settings.allow_plaintext,
+        curve,
     })?;
     let (shared, writer) = open_archive(settings)?;
     if let Some(gate) = &gate {

@@ -30,6 +30,8 @@ pub struct Settings {
     pub allow_plaintext: bool,
     /// Certificates for probes that connect by TCP; when set, TCP is spoken with TLS 1.3 only.
     pub tls: TlsSettings,
+    /// Keys with which the feed (v2, all its endpoints) is encrypted.
+    pub curve: Curve,
     /// User to change to when started as root; empty means `tapline` if it exists, else `nobody`.
     pub user: String,
     /// Whether segments are compressed: `zstd` or `none`.
@@ -63,6 +65,16 @@ pub struct Settings {
     /// Bytes of batches that one probe may have on their way.
     #[serde(with = "settings::size")]
     pub credit: u64,
+}
+
+/// `[collector.curve]`: both, or none for a feed in the clear.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Curve {
+    /// File with the publisher's keys.
+    pub keys: PathBuf,
+    /// File with the subscribers that are let in.
+    pub allow: PathBuf,
 }
 
 /// `[collector.osmo_pcap]`.
@@ -141,6 +153,7 @@ impl Default for Settings {
             subscriber_queue: 64 << 20,
             allow_plaintext: false,
             tls: TlsSettings::default(),
+            curve: Curve::default(),
             user: String::new(),
             compression: Compression::default(),
             segment_size: 256 << 20,

@@ -71,6 +71,7 @@ pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
     pub(crate) archive_errors: AtomicU64,
     pub(crate) published: AtomicU64,
+    pub(crate) feed_denied: AtomicU64,
     pub(crate) subscribers: AtomicU64,
     pub(crate) removed_segments: AtomicU64,
     pub(crate) published_events: AtomicU64,

@@ -10,7 +10,7 @@ pub enum EndpointError {
     Malformed(String),
     /// It would show packets to the network in the clear.
     #[error(
-        "{0} would publish packets unencrypted beyond this machine: bind to 127.0.0.1, or set allow_plaintext = true if that is meant"
+        "{0} would publish packets unencrypted beyond this machine: bind to 127.0.0.1, set curve (see `tapline keys subscriber`), or allow_plaintext = true if that is meant"
     )]
     Plaintext(String),
 }

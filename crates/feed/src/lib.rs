@@ -4,6 +4,7 @@
 //! The messages are laid out in `docs/formats/feed.md`.
 #![forbid(unsafe_code)]
 
+pub mod curve;
 mod endpoint;
 mod publisher;
 mod subscriber;
@@ -20,6 +21,9 @@ pub enum FeedError {
     /// An endpoint that may not be bound.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// Keys that cannot be used.
+    #[error(transparent)]
+    Curve(#[from] curve::CurveError),
     /// ZeroMQ refused.
     #[error("feed {endpoint}: {error}{}", hint(.error))]
     Socket {

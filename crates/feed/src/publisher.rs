@@ -1,11 +1,13 @@
 //! The publisher: one XPUB socket for v2, one for v1 if configured. Never waits for a subscriber: what one cannot take is
 //! its own loss. Owned by one thread.
 
+use crate::curve::{Doorkeeper, ServerKeys};
 use crate::{FeedError, endpoint, v1, v2};
 use api::EntryMeta;
 use packet::batch::Item;
 use packet::{Batch, InterfaceSet};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 /// How the feed is published.
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub struct PublisherOptions {
     pub queue_bytes: usize,
     /// Whether endpoints beyond this machine may be bound without encryption.
     pub allow_plaintext: bool,
+    /// Keys with which v2 is encrypted, on all its endpoints; none: in the clear.
+    pub curve: Option<ServerKeys>,
 }
 
 /// ZeroMQ counts messages, not bytes: how large a v2 message is taken to be.
@@ -37,6 +41,8 @@ pub struct Publisher {
     scratch: Vec<u8>,
     /// Messages handed to ZeroMQ.
     pub published: u64,
+    /// Ends before the context.
+    doorkeeper: Option<Doorkeeper>,
     _context: zmq::Context,
 }
 
@@ -46,7 +52,13 @@ struct Channel {
 }
 
 impl Channel {
-    fn bind(context: &zmq::Context, endpoints: &[String], messages: usize, allow: bool) -> Result<Self, FeedError> {
+    fn bind(
+        context: &zmq::Context,
+        endpoints: &[String],
+        messages: usize,
+        allow: bool,
+        curve: Option<&ServerKeys>,
+    ) -> Result<Self, FeedError> {
         let failed = |endpoint: &str| {
             let endpoint = endpoint.to_owned();
             move |error| FeedError::Socket { endpoint, error }
@@ -54,8 +66,13 @@ impl Channel {
         let socket = context.socket(zmq::XPUB).map_err(failed("socket"))?;
         socket.set_sndhwm(i32::try_from(messages).unwrap_or(i32::MAX)).map_err(failed("socket"))?;
         socket.set_linger(1_000).map_err(failed("socket"))?;
+        if let Some(curve) = curve {
+            socket.set_zap_domain("feed").map_err(failed("socket"))?;
+            socket.set_curve_server(true).map_err(failed("socket"))?;
+            socket.set_curve_secretkey(&curve.own.secret).map_err(failed("socket"))?;
+        }
         for endpoint in endpoints {
-            endpoint::check(endpoint, allow)?;
+            endpoint::check(endpoint, allow || curve.is_some())?;
             socket.bind(endpoint).map_err(failed(endpoint))?;
         }
         Ok(Self { socket, subscriptions: BTreeSet::new() })
@@ -99,13 +116,22 @@ impl Publisher {
         let context = zmq::Context::new();
         let batches = (options.queue_bytes / TYPICAL_BATCH).max(16);
         let packets = (options.queue_bytes / TYPICAL_PACKET).max(1024);
-        let v2 = Channel::bind(&context, &options.endpoints, batches, options.allow_plaintext)?;
+        let doorkeeper = options.curve.as_ref().map(|keys| Doorkeeper::start(&context, keys)).transpose()?;
+        let v2 = Channel::bind(&context, &options.endpoints, batches, options.allow_plaintext, options.curve.as_ref())?;
         let v1 = if options.v1_endpoints.is_empty() {
             None
         } else {
-            Some(Channel::bind(&context, &options.v1_endpoints, packets, options.allow_plaintext)?)
+            Some(Channel::bind(&context, &options.v1_endpoints, packets, options.allow_plaintext, None)?)
         };
-        Ok(Self { v2, v1, v1_format: options.v1_format, scratch: Vec::new(), published: 0, _context: context })
+        Ok(Self {
+            v2,
+            v1,
+            v1_format: options.v1_format,
+            scratch: Vec::new(),
+            published: 0,
+            doorkeeper,
+            _context: context,
+        })
     }
 
     /// Learns about new subscriptions; to be called now and then.
@@ -114,6 +140,11 @@ impl Publisher {
         if let Some(v1) = &mut self.v1 {
             v1.learn();
         }
+    }
+
+    /// Subscribers that were turned away because they are not on the list.
+    pub fn denied(&self) -> u64 {
+        self.doorkeeper.as_ref().map_or(0, |doorkeeper| doorkeeper.denied.load(Ordering::Relaxed))
     }
 
     /// Distinct subscriptions of v2.

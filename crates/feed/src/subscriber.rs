@@ -2,6 +2,7 @@
 //! the log to see, who knows what it has; here a message is only read.
 
 use crate::FeedError;
+use crate::curve::ClientKeys;
 use api::{EntryFrame, EntryMeta};
 use std::time::Duration;
 
@@ -46,11 +47,17 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Connects to all `endpoints` and subscribes to all `topics` (prefixes). A publisher that is away is waited for.
+    /// Connects to all `endpoints`, encrypted where there are keys, and subscribes to all `topics` (prefixes). A publisher that is away is
+    /// waited for.
     ///
     /// # Errors
     /// An endpoint that is none.
-    pub fn connect(endpoints: &[String], topics: &[String], queue_messages: i32) -> Result<Self, FeedError> {
+    pub fn connect(
+        endpoints: &[String],
+        topics: &[String],
+        queue_messages: i32,
+        curve: Option<&ClientKeys>,
+    ) -> Result<Self, FeedError> {
         let failed = |endpoint: &str| {
             let endpoint = endpoint.to_owned();
             move |error| FeedError::Socket { endpoint, error }
@@ -61,6 +68,9 @@ impl Subscriber {
         socket.set_linger(0).map_err(failed("socket"))?;
         socket.set_reconnect_ivl(100).map_err(failed("socket"))?;
         socket.set_reconnect_ivl_max(2_000).map_err(failed("socket"))?;
+        if let Some(keys) = curve {
+            keys.apply(&socket).map_err(failed("socket"))?;
+        }
         for topic in topics {
             socket.set_subscribe(topic.as_bytes()).map_err(failed("socket"))?;
         }
@@ -141,10 +151,11 @@ mod tests {
             v1_format: v1::Format::Pcap,
             queue_bytes: 1 << 20,
             allow_plaintext: false,
+            curve: None,
         };
         let mut publisher = Publisher::bind(&options).unwrap();
         let topics = ["data.v2.web1/".to_owned(), "event.v2.".to_owned()];
-        let subscriber = Subscriber::connect(std::slice::from_ref(&endpoint), &topics, 1000).unwrap();
+        let subscriber = Subscriber::connect(std::slice::from_ref(&endpoint), &topics, 1000, None).unwrap();
         while publisher.subscriptions() < 2 {
             publisher.tick();
             std::thread::yield_now();

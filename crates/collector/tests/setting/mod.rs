@@ -170,7 +170,7 @@ impl Collector {
     pub fn subscriber(&self, topics: &[&str]) -> Subscriber {
         let endpoints = [self.settings.feed.clone(), self.settings.feed_v1.clone()].concat();
         let topics: Vec<String> = topics.iter().map(|&topic| topic.to_owned()).collect();
-        let subscriber = Subscriber::connect(&endpoints, &topics, 100_000).unwrap();
+        let subscriber = Subscriber::connect(&endpoints, &topics, 100_000, None).unwrap();
         // A subscription takes its time to arrive, and nothing says when it has.
         std::thread::sleep(Duration::from_millis(300));
         subscriber

@@ -117,6 +117,7 @@ impl Replay {
             v1_format: feed::v1::Format::Pcap,
             queue_bytes: QUEUE_BYTES,
             allow_plaintext: false,
+            curve: None,
         };
         let mut publisher = Publisher::bind(&options).map_err(Failure::failed)?;
         eprintln!("tapline: waiting for a subscriber at {endpoint}");
