@@ -174,7 +174,7 @@ class Encrypted(unittest.TestCase):
         os.chmod(os.path.join(self.data, "run"), 0o777)
         self.start("collector", os.path.join(BINARIES, "tapline"), "collector", "--config", config)
         self.start("analyzer", os.path.join(BINARIES, "tapline"), "analyzer", "--config", config)
-        wait_for("the analyzer", lambda: b"ready" in subprocess.run(["curl", "-s", "--unix-socket", f"{self.data}/run/analyzer.sock", "http://x/readyz"], stdout=subprocess.PIPE).stdout)
+        wait_for("the analyzer", lambda: b"ready\n" == subprocess.run(["curl", "-s", "--unix-socket", f"{self.data}/run/analyzer.sock", "http://x/readyz"], stdout=subprocess.PIPE).stdout)
         listener, stranger, plain = self.subscribe("listener"), self.subscribe("stranger"), self.subscribe(None)
         time.sleep(1.0)
         capture = os.path.join(HERE, "..", "crates", "decode", "src", "protocols", "dns", "fixtures", "lookups.pcap")

@@ -68,7 +68,8 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
         return Err(RunError::Configuration("no output is enabled: nobody would see the events".to_owned()));
     }
 
-    // As the user that started us: directories, and the status socket.
+    // As the user that started us: keys, directories, and the status socket.
+    let endpoints = collector::Endpoints::new(settings).map_err(RunError::Configuration)?;
     let user = privilege::user(Some(settings.user.as_str()).filter(|name| !name.is_empty()))?;
     let mut own = vec![settings.state()];
     own.extend(settings.output.directories(&place));
@@ -93,7 +94,6 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
     privilege::give_up(&user)?;
     let shared = Arc::new(Shared::default());
     let outputs = settings.output.open(&place)?;
-    let endpoints = collector::Endpoints::new(settings).map_err(RunError::Configuration)?;
     match settings.sandbox {
         Sandbox::On => {
             let allowed = Allowed { write: own, read: endpoints.files(), tcp_ports: endpoints.tcp_ports() };
