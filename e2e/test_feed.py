@@ -152,7 +152,7 @@ class Encrypted(unittest.TestCase):
         self.addCleanup(context.destroy, 0)
         subscriber = context.socket(zmq.SUB)
         if name:
-            keys = self.key_lines(name)
+            keys = self.key_lines(f"subscriber-{name}")
             subscriber.curve_publickey, subscriber.curve_secretkey = keys["public"].encode(), keys["secret"].encode()
             subscriber.curve_serverkey = self.key_lines("feed")["public"].encode()
         subscriber.subscribe(b"data.v2.")
