@@ -264,7 +264,7 @@ function overview() {
       const [rate, bytes, drops] = one.history.at(-1);
       return {
         name: one.name, connected: one.at !== 1 || rate > 0, protocol: one.at === 1 ? 'osmo-pcap' : 'tapline', packets_per_second: rate, bytes_per_second: bytes, drops_per_second: drops,
-        received_packets: one.packets, received_bytes: one.bytes, dropped_packets: one.dropped, behind_seconds: 0.04 + 0.3 * random(), last_packet: iso(Date.now() - 300 * random()), spool_bytes: one.at * 18_000,
+        received_packets: one.packets, received_bytes: one.bytes, dropped_packets: one.dropped, behind_seconds: 0.04 + 0.3 * random(), last_packet: iso(Date.now() - 300 * random()), certificate_expires: null, spool_bytes: one.at * 18_000,
         history: { seconds: 1, until: iso(Date.now()), packets: one.history.map((h) => h[0]), bytes: one.history.map((h) => h[1]), dropped: one.history.map((h) => h[2]) },
       };
     }),

@@ -55,6 +55,7 @@ struct Source {
     behind_seconds: Option<f64>,
     last_packet: Option<String>,
     spool_bytes: u64,
+    certificate_expires: Option<String>,
     history: Rates,
 }
 
@@ -298,6 +299,10 @@ impl Histories {
             behind_seconds: (newest > 0 && arrived > 0).then(|| behind.max(0) as f64 / 1e9),
             last_packet: (newest > 0).then(|| Timestamp::from_nanos(newest).to_string()),
             spool_bytes: row.spool_bytes,
+            certificate_expires: row
+                .certificate_expires_seconds
+                .and_then(|seconds| u64::try_from(seconds).ok())
+                .map(|seconds| Timestamp::from_parts(seconds, 0).to_string()),
             history: history.rates.clone(),
         }
     }

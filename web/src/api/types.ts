@@ -120,6 +120,8 @@ export interface SourceRow {
   behind_seconds: number | null;
   last_packet: string | null;
   spool_bytes: number;
+  /** Until when its certificate is good; none without TLS. */
+  certificate_expires: string | null;
   history: { seconds: number; until: string; packets: number[]; bytes: number[]; dropped: number[] };
 }
 

@@ -27,8 +27,8 @@ const number = (name: string, write: (value: number) => string) => (event: Event
 
 const took = number('event.duration', (nanos) => (nanos > 0 ? formatDuration(nanos / 1e9) : ''));
 const SOURCE = column('source', 84, 0, 6, field('tapline.source', 'observer.name'));
-const CLIENT = column('client', 152, 0.4, 4, (event) => endpoint(event, 'client', 'source'));
-const SERVER = column('server', 152, 0.4, 3, (event) => endpoint(event, 'server', 'destination'));
+const CLIENT = column('client', 168, 0.4, 4, (event) => endpoint(event, 'client', 'source'));
+const SERVER = column('server', 168, 0.4, 3, (event) => endpoint(event, 'server', 'destination'));
 const STATUS = column('status', 96, 0, 5, field('status'));
 const TOOK = figure('took', 76, 5, took);
 
