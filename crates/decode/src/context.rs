@@ -70,7 +70,6 @@ pub struct FlowInfo {
     /// Segments that repeated bytes with other content, not yet told in an event.
     pub(crate) overlaps: u32,
     pub(crate) icmp_head: Option<(u8, u8)>,
-    pub(crate) community_id: Option<CommunityId>,
     pub(crate) began_here: (u64, u32),
 }
 
@@ -95,15 +94,13 @@ impl FlowInfo {
         }
     }
 
-    /// Its Community ID, computed once.
-    pub fn community_id(&mut self) -> CommunityId {
-        *self.community_id.get_or_insert_with(|| {
-            let (mut from, mut to) = (self.first, self.second);
-            if let Some((kind, code)) = self.icmp_head {
-                (from.port, to.port) = (kind.into(), code.into());
-            }
-            packet::flow::community_id(from, to, self.protocol)
-        })
+    /// Its Community ID, computed anew: that is cheaper than keeping it for every flow that waits for its end.
+    pub fn community_id(&self) -> CommunityId {
+        let (mut from, mut to) = (self.first, self.second);
+        if let Some((kind, code)) = self.icmp_head {
+            (from.port, to.port) = (kind.into(), code.into());
+        }
+        packet::flow::community_id(from, to, self.protocol)
     }
 
     /// Time and number of the newest packet.
@@ -241,7 +238,7 @@ impl Context<'_> {
         }
         event.put_text(&common::NETWORK_COMMUNITY_ID, self.flow.community_id().as_str());
         event.put(&common::EVENT_KIND, "event");
-        event.put(&common::EVENT_CATEGORY, Value::list(["network"]));
+        event.put(&common::EVENT_CATEGORY, Value::Words(&["network"]));
         event.put(&common::EVENT_DATASET, event_type);
         if !self.is_packetbeat() {
             self.put_path(&mut event);

@@ -265,15 +265,17 @@ impl Engine {
         }
         let key = key.with_vlan(dissected.link.vlans.outermost());
         // Its own silence decides whether a flow has ended, not when somebody looked: the same for any number of workers.
-        if let Some(handle) = self.table.find(&key)
+        let mut known = self.table.find(&key);
+        if let Some(handle) = known
             && self.has_ended(handle, self.clock)
         {
             match self.table.list(handle) {
                 List::Active => self.silent(handle, out),
                 List::Parked | List::Closed => self.end_flow(handle, out),
             }
+            known = self.table.find(&key);
         }
-        let mut handle = match self.table.find(&key) {
+        let mut handle = match known {
             Some(handle) => handle,
             None => self.begin_flow(frame, dissected, key, direction, &packet, out),
         };
@@ -340,7 +342,6 @@ impl Engine {
             last: (packet.time, packet.number),
             overlaps: 0,
             icmp_head: packet.icmp.map(|icmp| (icmp.kind, icmp.code)),
-            community_id: None,
             began_here: (u64::MAX, 0),
         };
         self.table.insert(
@@ -485,6 +486,9 @@ impl Engine {
                 }
             }
         }
+        if matches!(flow.slot, Slot::Unknown) {
+            connection.forget();
+        }
         self.held_bytes = (self.held_bytes + connection.held_bytes()).saturating_sub(before);
         flow.connection = Some(connection);
         self.pieces = pieces;
@@ -573,7 +577,7 @@ impl Engine {
         let packetbeat = self.common.profile == Profile::Packetbeat;
         let observer = self.common.observer.clone();
         if let Some(flow) = self.table.get_mut(handle) {
-            let mut event = report::event(&mut flow.info, &observer, flow.reports.given, true, packetbeat);
+            let mut event = report::event(&flow.info, &observer, flow.reports.given, true, packetbeat);
             event.capture_loss = self.common.losses_between(&flow.info);
             out.event(event, false);
         }
@@ -625,13 +629,19 @@ impl Engine {
             if flow.reports.at == last.packet && flow.reports.given > 0 || clock.since(flow.info.began.time) < period {
                 continue;
             }
-            let event = report::event(&mut flow.info, &observer, flow.reports.given, false, packetbeat);
+            let event = report::event(&flow.info, &observer, flow.reports.given, false, packetbeat);
             flow.reports = Reports { given: flow.reports.given + 1, at: last.packet };
             out.event(event, false);
         }
     }
 
     fn end_flow(&mut self, handle: Handle, out: &mut dyn Emit) {
+        self.conclude(handle, out);
+        self.table.remove(handle);
+    }
+
+    /// Gives out everything that is open in a flow, and its report.
+    fn conclude(&mut self, handle: Handle, out: &mut dyn Emit) {
         let is_reported = self.table.list(handle) != List::Active;
         if let Some(flow) = self.table.get_mut(handle) {
             if let Some(mut connection) = flow.connection.take() {
@@ -660,7 +670,6 @@ impl Engine {
         if !is_reported {
             self.report_final(handle, out);
         }
-        self.table.remove(handle);
     }
 
     /// Notes packets that our own capture is known to have lost up to `clock`.
@@ -671,10 +680,15 @@ impl Engine {
     /// The input ends: gives out everything that is open.
     pub fn finish(&mut self, out: &mut dyn Emit) {
         for list in [List::Closed, List::Parked, List::Active] {
-            for handle in self.table.handles(list) {
-                self.end_flow(handle, out);
+            let mut next = self.table.oldest(list);
+            while let Some(handle) = next {
+                self.conclude(handle, out);
+                next = self.table.newer(handle);
             }
         }
+        // All at once, in the order in which they lie in memory.
+        self.table.clear();
+        self.due.clear();
     }
 
     /// Number of the oldest packet that an open flow still needs.

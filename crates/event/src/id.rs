@@ -27,8 +27,9 @@ impl EventId {
     /// The 32 digits.
     pub fn digits(self) -> [u8; 32] {
         let mut text = [0; 32];
-        for (place, nibble) in text.iter_mut().zip((0..32).rev()) {
-            *place = b"0123456789abcdef"[(self.0 >> (nibble * 4)) as usize & 15];
+        for (places, byte) in text.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
+            places[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+            places[1] = b"0123456789abcdef"[usize::from(byte & 15)];
         }
         text
     }

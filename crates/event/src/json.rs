@@ -9,172 +9,232 @@ use std::net::IpAddr;
 pub struct JsonWriter<'s> {
     schema: &'s Schema,
     ranks: Vec<u16>,
-    /// Orders already found, by the ranks of the fields as they were put: events of one kind come in few shapes.
-    orders: HashMap<Box<[u16]>, Box<Order>>,
+    /// Numbers of the shapes already found, by the ranks of the fields as they were put: events of one kind come in few shapes.
+    known: HashMap<Box<[u16]>, usize>,
+    shapes: Vec<Shape>,
 }
 
-/// Rank and index of each field, in the order in which they are written.
-type Order = [(u16, u16)];
+/// How events with the same fields, put in the same order, are written: everything but the values.
+#[derive(Debug, Default)]
+struct Shape {
+    /// What stands before each value, one after the other, and behind the last.
+    text: String,
+    /// In the order in which they are written: where the text before the value ends, and the place of the field.
+    steps: Vec<(usize, usize)>,
+}
 
 /// Shapes of events that are remembered; then it begins anew.
-const ORDERS_MAX: usize = 1024;
+const SHAPES_MAX: usize = 1024;
 
 impl<'s> JsonWriter<'s> {
     /// A writer for events whose fields stand in `schema`.
     pub fn new(schema: &'s Schema) -> Self {
-        Self { schema, ranks: Vec::with_capacity(64), orders: HashMap::new() }
+        Self { schema, ranks: Vec::with_capacity(64), known: HashMap::new(), shapes: Vec::new() }
     }
 
     /// Appends the event to `out` as one JSON object without line end: `_id`, the fields, and under `tapline` where its
     /// packets are. A field that is not in the schema is left out (a test of the tables finds it).
     pub fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
-        let extra = extra_fields(event);
-        let all = |index: usize| match event.fields().get(index) {
-            Some((field, value)) => Some((*field, value)),
-            None => extra.get(index - event.fields().len()).map(|(field, value)| (*field, value)),
-        };
+        let (extras, extra_count) = extras_of(event);
+        let extras = extras.get(..extra_count).unwrap_or_default();
         self.ranks.clear();
-        self.ranks.extend((0..event.fields().len() + extra.len()).filter_map(all).map(|(field, _)| field.rank()));
-        if !self.orders.contains_key(self.ranks.as_slice()) {
-            if self.orders.len() >= ORDERS_MAX {
-                self.orders.clear();
-            }
-            self.orders.insert(self.ranks.as_slice().into(), self.order());
-        }
-        let order = self.orders.get(self.ranks.as_slice()).map(Box::as_ref).unwrap_or_default();
+        self.ranks.extend(event.fields().iter().map(|(field, _)| field.rank()));
+        self.ranks.extend(extras.iter().map(|extra| extra.field().rank()));
+        let number = match self.known.get(self.ranks.as_slice()) {
+            Some(number) => *number,
+            None => self.remember(),
+        };
+        let Some(shape) = self.shapes.get(number) else { return };
 
         out.extend_from_slice(b"{\"_id\":\"");
         out.extend_from_slice(&event.id().digits());
-        out.extend_from_slice(b"\",");
+        out.push(b'"');
+        let (text, mut at) = (shape.text.as_bytes(), 0);
+        for &(end, index) in &shape.steps {
+            out.extend_from_slice(text.get(at..end).unwrap_or_default());
+            at = end;
+            match event.fields().get(index) {
+                Some((_, value)) => write_value(event, value, out),
+                None => {
+                    if let Some(extra) = extras.get(index - event.fields().len()) {
+                        extra.write(event, out);
+                    }
+                }
+            }
+        }
+        out.extend_from_slice(text.get(at..).unwrap_or_default());
+    }
+
+    #[cold]
+    fn remember(&mut self) -> usize {
+        if self.shapes.len() >= SHAPES_MAX {
+            self.shapes.clear();
+            self.known.clear();
+        }
+        let number = self.shapes.len();
+        self.shapes.push(self.shape());
+        self.known.insert(self.ranks.as_slice().into(), number);
+        number
+    }
+
+    /// The fields in the order of the schema, without those that are not in it.
+    fn shape(&self) -> Shape {
+        let ranks = self.ranks.iter().enumerate();
+        let known = ranks.filter(|(_, rank)| usize::from(**rank) < self.schema.places.len());
+        let mut order: Vec<_> = known.map(|(index, rank)| (*rank, index)).collect();
+        order.sort_unstable();
+        let mut shape = Shape::default();
         let mut open: &[u16] = &[];
         for (at, &(rank, index)) in order.iter().enumerate() {
+            // Of a field set twice the last value counts.
             if order.get(at + 1).is_some_and(|next| next.0 == rank) {
                 continue;
             }
             let place = &self.schema.places[usize::from(rank)];
             let shared = open.iter().zip(&place.objects).take_while(|(a, b)| a == b).count();
-            for _ in shared..open.len() {
-                close(out, b'}');
-            }
+            shape.text.extend(std::iter::repeat_n('}', open.len() - shared));
+            shape.text.push(',');
             for &object in &place.objects[shared..] {
-                out.extend_from_slice(self.schema.object_keys[usize::from(object)].as_bytes());
+                shape.text.push_str(&self.schema.object_keys[usize::from(object)]);
             }
+            shape.text.push_str(&place.key);
+            shape.steps.push((shape.text.len(), index));
             open = &place.objects;
-            out.extend_from_slice(place.key.as_bytes());
-            if let Some((_, value)) = all(usize::from(index)) {
-                write_value(event, value, out);
-            }
-            out.push(b',');
         }
-        for _ in 0..=open.len() {
-            close(out, b'}');
-        }
-        if out.last() == Some(&b',') {
-            out.pop();
-        }
-    }
-
-    /// Rank and place of the fields in the order of the schema, without those that are not in it.
-    fn order(&self) -> Box<Order> {
-        let ranks = self.ranks.iter().enumerate();
-        let known = ranks.filter(|(_, rank)| usize::from(**rank) < self.schema.places.len());
-        let mut order: Vec<_> = known.map(|(index, rank)| (*rank, index as u16)).collect();
-        order.sort_unstable();
-        order.into()
+        shape.text.extend(std::iter::repeat_n('}', open.len() + 1));
+        shape
     }
 }
 
-/// Ends an object or list: the comma after its last member goes, one follows for its next sibling.
-fn close(out: &mut Vec<u8>, bracket: u8) {
-    if out.last() == Some(&b',') {
-        out.pop();
-    }
-    out.push(bracket);
-    out.push(b',');
+/// What every event has beside its fields.
+#[derive(Debug, Clone, Copy)]
+enum Extra {
+    Time,
+    Type,
+    FirstPacket,
+    LastPacket,
+    Source,
+    Epoch,
+    Name,
+    Interface,
+    Partial,
+    CaptureLoss,
+    Anomalies,
 }
 
-fn extra_fields(event: &Event) -> Vec<(&'static crate::Field, Value)> {
-    let origin = &event.origin;
-    let mut extra: Vec<(&'static crate::Field, Value)> = Vec::with_capacity(12);
-    extra.push((&common::TIMESTAMP, event.time.into()));
-    extra.push((&common::TYPE, event.event_type.into()));
-    extra.push((&common::TAPLINE_FIRST_PACKET, origin.first_packet.into()));
-    extra.push((&common::TAPLINE_LAST_PACKET, origin.last_packet.into()));
-    if event.partial {
-        extra.push((&common::TAPLINE_PARTIAL, true.into()));
+/// Those of this event, and how many there are.
+fn extras_of(event: &Event) -> ([Extra; 11], usize) {
+    use Extra::*;
+    let mut list = [Time, Type, FirstPacket, LastPacket, Source, Epoch, Name, Time, Time, Time, Time];
+    let mut count = 7;
+    for (extra, is_there) in [
+        (Interface, !event.origin.interface.is_empty()),
+        (Partial, event.partial),
+        (CaptureLoss, event.capture_loss > 0),
+        (Anomalies, !event.anomalies.is_empty()),
+    ] {
+        if is_there {
+            list[count] = extra;
+            count += 1;
+        }
     }
-    if event.capture_loss > 0 {
-        extra.push((&common::TAPLINE_CAPTURE_LOSS, event.capture_loss.into()));
-    }
-    if !event.anomalies.is_empty() {
-        let list = event
-            .anomalies
-            .iter()
-            .map(|anomaly| Value::object([("name", anomaly.name.into()), ("offset", anomaly.offset.into())]));
-        extra.push((&common::TAPLINE_ANOMALIES, Value::list(list)));
-    }
-    extra.push((&common::TAPLINE_SOURCE, OBSERVER_NAME));
-    extra.push((&common::TAPLINE_EPOCH, OBSERVER_EPOCH));
-    extra.push((&common::OBSERVER_NAME, OBSERVER_NAME));
-    if !origin.interface.is_empty() {
-        extra.push((&common::OBSERVER_INTERFACE, OBSERVER_INTERFACE));
-    }
-    extra
+    (list, count)
 }
 
-// Texts that live in the origin, not in the event's buffer: stand-ins that `write_value` looks up.
-const OBSERVER_NAME: Value = Value::Static("\u{0}name");
-const OBSERVER_EPOCH: Value = Value::Static("\u{0}epoch");
-const OBSERVER_INTERFACE: Value = Value::Static("\u{0}interface");
+impl Extra {
+    const fn field(self) -> &'static crate::Field {
+        match self {
+            Self::Time => &common::TIMESTAMP,
+            Self::Type => &common::TYPE,
+            Self::FirstPacket => &common::TAPLINE_FIRST_PACKET,
+            Self::LastPacket => &common::TAPLINE_LAST_PACKET,
+            Self::Source => &common::TAPLINE_SOURCE,
+            Self::Epoch => &common::TAPLINE_EPOCH,
+            Self::Name => &common::OBSERVER_NAME,
+            Self::Interface => &common::OBSERVER_INTERFACE,
+            Self::Partial => &common::TAPLINE_PARTIAL,
+            Self::CaptureLoss => &common::TAPLINE_CAPTURE_LOSS,
+            Self::Anomalies => &common::TAPLINE_ANOMALIES,
+        }
+    }
+
+    fn write(self, event: &Event, out: &mut Vec<u8>) {
+        let origin = &event.origin;
+        match self {
+            Self::Time => write_time(event.time, out),
+            Self::Type => write_string(event.event_type, out),
+            Self::FirstPacket => write_number(origin.first_packet, out),
+            Self::LastPacket => write_number(origin.last_packet, out),
+            Self::Source | Self::Name => write_string(&origin.observer.name, out),
+            Self::Epoch => write_string(&origin.observer.epoch, out),
+            Self::Interface => write_string(&origin.interface, out),
+            Self::Partial => out.extend_from_slice(b"true"),
+            Self::CaptureLoss => write_number(event.capture_loss, out),
+            Self::Anomalies => write_list(&event.anomalies, out, |anomaly, out| {
+                out.extend_from_slice(b"{\"name\":");
+                write_string(anomaly.name, out);
+                out.extend_from_slice(b",\"offset\":");
+                write_number(anomaly.offset, out);
+                out.push(b'}');
+            }),
+        }
+    }
+}
 
 fn write_value(event: &Event, value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
-        Value::Unsigned(number) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
-        Value::Signed(number) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
+        Value::Unsigned(number) => write_number(*number, out),
+        Value::Signed(number) => write_number(*number, out),
         Value::Float(number) if number.is_finite() => {
             out.extend_from_slice(ryu::Buffer::new().format_finite(*number).as_bytes());
         }
         Value::Float(_) => out.extend_from_slice(b"null"),
-        Value::Static(text) => match *text {
-            "\u{0}name" => write_string(&event.origin.observer.name, out),
-            "\u{0}epoch" => write_string(&event.origin.observer.epoch, out),
-            "\u{0}interface" => write_string(&event.origin.interface, out),
-            text => write_string(text, out),
-        },
+        Value::Static(text) => write_string(text, out),
         Value::Text(span) => write_string(event.span(*span), out),
         Value::Ip(address) => write_ip(*address, out),
-        Value::Time(time) => {
-            out.push(b'"');
-            time.write_rfc3339(out);
-            out.push(b'"');
-        }
+        Value::Time(time) => write_time(*time, out),
         Value::Mac(address) => write_mac(address, out),
-        Value::List(values) => {
-            out.push(b'[');
-            for value in values {
-                write_value(event, value, out);
-                out.push(b',');
-            }
-            close(out, b']');
-            out.pop();
-        }
+        Value::List(values) => write_list(values, out, |value, out| write_value(event, value, out)),
+        Value::Words(words) => write_list(words, out, |word, out| write_string(word, out)),
         Value::Object(members) => {
             out.push(b'{');
-            for (key, value) in members {
+            for (at, (key, value)) in members.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
                 match key {
                     Key::Static(text) => write_string(text, out),
                     Key::Text(span) => write_string(event.span(*span), out),
                 }
                 out.push(b':');
                 write_value(event, value, out);
-                out.push(b',');
             }
-            close(out, b'}');
-            out.pop();
+            out.push(b'}');
         }
     }
+}
+
+fn write_list<T>(values: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
+    out.push(b'[');
+    for (at, value) in values.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write(value, out);
+    }
+    out.push(b']');
+}
+
+fn write_number(number: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn write_time(time: packet::Timestamp, out: &mut Vec<u8>) {
+    out.push(b'"');
+    time.write_rfc3339(out);
+    out.push(b'"');
 }
 
 fn write_ip(address: IpAddr, out: &mut Vec<u8>) {
@@ -211,29 +271,42 @@ fn write_mac(address: &[u8; 6], out: &mut Vec<u8>) {
 /// Appends a JSON string. Control characters are escaped; everything else stands as it is, in UTF-8.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut written = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' && byte != 0x7f {
-            continue;
-        }
-        out.extend_from_slice(&bytes[written..at]);
-        written = at + 1;
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
-                out.extend_from_slice(b"\\u00");
-                out.push(b"0123456789abcdef"[usize::from(byte >> 4)]);
-                out.push(b"0123456789abcdef"[usize::from(byte & 15)]);
-            }
+    let mut rest = text.as_bytes();
+    while let Some(at) = first_escaped(rest) {
+        out.extend_from_slice(&rest[..at]);
+        escape(rest[at], out);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+const fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f
+}
+
+/// The first byte that must be escaped. Looked for in blocks without a branch per byte: nearly always there is none.
+fn first_escaped(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 16;
+    let is_clean = |block: &&[u8]| !block.iter().fold(false, |any, byte| any | is_escaped(*byte));
+    let clean = bytes.chunks_exact(BLOCK).take_while(is_clean).count() * BLOCK;
+    bytes.get(clean..)?.iter().position(|byte| is_escaped(*byte)).map(|at| clean + at)
+}
+
+#[cold]
+fn escape(byte: u8, out: &mut Vec<u8>) {
+    match byte {
+        b'"' => out.extend_from_slice(b"\\\""),
+        b'\\' => out.extend_from_slice(b"\\\\"),
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        _ => {
+            out.extend_from_slice(b"\\u00");
+            out.push(b"0123456789abcdef"[usize::from(byte >> 4)]);
+            out.push(b"0123456789abcdef"[usize::from(byte & 15)]);
         }
     }
-    out.extend_from_slice(&bytes[written..]);
-    out.push(b'"');
 }
 
 #[cfg(test)]
@@ -293,6 +366,34 @@ mod tests {
         assert_eq!(json["tapline"]["anomalies"][0]["name"], "dns.cut");
         assert_eq!(json["observer"]["ingress"]["interface"]["name"], "eth0");
         assert_eq!(json["_id"], event.id().to_string());
+    }
+
+    #[test]
+    fn strings_are_escaped_wherever_it_stands_in_them() {
+        for length in 0..50 {
+            for at in 0..length {
+                for bad in ['"', '\\', '\n', '\u{1}', '\u{7f}', '\u{1f}'] {
+                    let mut text: Vec<char> = "ä xyz".chars().cycle().take(length).collect();
+                    text[at] = bad;
+                    let text: String = text.into_iter().collect();
+                    let mut out = Vec::new();
+                    write_string(&text, &mut out);
+                    assert!(!out.iter().any(|byte| *byte < 0x20 || *byte == 0x7f), "{text:?}");
+                    assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_knows_nothing_of_those_whose_memory_it_has() {
+        let mut first = event();
+        first.put_text(&NAME, "secret");
+        first.put(&ID, 7u16);
+        drop(first);
+        let json = written(&event());
+        assert!(json.get("dns").is_none(), "{json}");
+        assert!(event().fields().is_empty());
     }
 
     #[test]

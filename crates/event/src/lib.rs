@@ -9,6 +9,7 @@ pub mod common;
 mod field;
 mod id;
 mod json;
+mod spare;
 mod value;
 
 pub use field::{Field, Kind, Schema, SchemaError};
@@ -77,6 +78,7 @@ pub struct Event {
 impl Event {
     /// An event without fields yet.
     pub fn new(event_type: &'static str, time: Timestamp, origin: Origin) -> Self {
+        let (fields, text) = spare::take();
         Self {
             time,
             event_type,
@@ -85,8 +87,8 @@ impl Event {
             partial: false,
             capture_loss: 0,
             anomalies: Vec::new(),
-            fields: Vec::with_capacity(48),
-            text: String::with_capacity(512),
+            fields,
+            text,
         }
     }
 
@@ -220,5 +222,11 @@ impl Event {
     pub(crate) fn span(&self, span: Span) -> &str {
         let start = span.start as usize;
         self.text.get(start..start + span.length as usize).unwrap_or_default()
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        spare::give(std::mem::take(&mut self.fields), std::mem::take(&mut self.text));
     }
 }

@@ -33,6 +33,8 @@ pub enum Value {
     Mac([u8; 6]),
     /// Several values.
     List(Vec<Value>),
+    /// Several texts known when the program was built.
+    Words(&'static [&'static str]),
     /// A nested object, keys in the order given.
     Object(Vec<(Key, Value)>),
 }
@@ -92,4 +94,5 @@ from! {
     Timestamp => |value| Self::Time(value);
     [u8; 6] => |value| Self::Mac(value);
     Vec<Value> => |value| Self::List(value);
+    &'static [&'static str] => |value| Self::Words(value);
 }

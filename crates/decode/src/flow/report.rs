@@ -3,6 +3,7 @@
 use crate::context::FlowInfo;
 use event::{Event, Observer, Origin, Value, common};
 use packet::flow::protocol;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 event::fields! {
@@ -18,7 +19,7 @@ event::fields! {
 
 /// The event about a flow as it is now.
 pub(crate) fn event(
-    flow: &mut FlowInfo,
+    flow: &FlowInfo,
     observer: &Arc<Observer>,
     ordinal: u32,
     is_final: bool,
@@ -35,11 +36,11 @@ pub(crate) fn event(
     event.ordinal = ordinal;
     put_identity(&mut event, flow);
     event.put(&common::EVENT_KIND, "event");
-    event.put(&common::EVENT_CATEGORY, Value::list(["network"]));
+    event.put(&common::EVENT_CATEGORY, Value::Words(&["network"]));
     event.put(&common::EVENT_DATASET, "flow");
     event.put(&common::EVENT_ACTION, "network_flow");
     let types: &[&'static str] = if is_final { &["connection", "end"] } else { &["connection"] };
-    event.put(&common::EVENT_TYPE, Value::list(types.iter().copied()));
+    event.put(&common::EVENT_TYPE, types);
     event.put(&common::EVENT_START, flow.began.time);
     event.put(&common::EVENT_END, last.time);
     event.put(&common::EVENT_DURATION, last.time.since(flow.began.time));
@@ -60,7 +61,7 @@ pub(crate) fn event(
     event
 }
 
-fn put_identity(event: &mut Event, flow: &mut FlowInfo) {
+fn put_identity(event: &mut Event, flow: &FlowInfo) {
     event.put(&common::SOURCE_IP, flow.first.address);
     event.put(&common::DESTINATION_IP, flow.second.address);
     if matches!(flow.protocol, protocol::TCP | protocol::UDP | protocol::SCTP) {
@@ -86,71 +87,91 @@ fn put_identity(event: &mut Event, flow: &mut FlowInfo) {
     put_id(event, flow);
 }
 
+/// Longest flow id in bytes: head, Ethernet, two VLANs, IPv6, ports.
+const ID_MAX: usize = 14 + 12 + 4 + 32 + 4;
+
 /// Packetbeat's flow id: base64 without padding of which layers are known, where each stands, and their addresses.
 fn put_id(event: &mut Event, flow: &FlowInfo) {
-    const ETHERNET: u16 = 1;
-    const OUTER_VLAN: u16 = 1 << 1;
-    const VLAN: u16 = 1 << 2;
-    const IPV4: u16 = 1 << 4;
-    const IPV6: u16 = 1 << 6;
-    const UDP: u16 = 1 << 9;
-    const TCP: u16 = 1 << 10;
-    let mut layers = [(0u16, 0u8); 6];
-    let mut count = 0;
-    let mut data = Vec::with_capacity(64);
-    let mut add = |flag: u16, bytes: &[u8], data: &mut Vec<u8>| {
-        if let Some(layer) = layers.get_mut(count) {
-            *layer = (flag, data.len() as u8);
-            count += 1;
-        }
-        data.extend_from_slice(bytes);
-    };
-    // Both directions must give the same id: the lower address of each layer stands first.
-    let ordered = |a: &[u8], b: &[u8]| if a <= b { [a, b].concat() } else { [b, a].concat() };
+    let mut id = Id::new();
     if let [Some(a), Some(b)] = flow.macs {
-        add(ETHERNET, &ordered(&a.0, &b.0), &mut data);
+        id.add(Id::ETHERNET, ordered(&a.0, &b.0));
     }
     match flow.vlans.as_slice() {
         [] => {}
-        [one] => add(VLAN, &one.to_le_bytes(), &mut data),
+        [one] => id.add(Id::VLAN, [&one.to_le_bytes(), &[]]),
         [outer, .., inner] => {
-            add(OUTER_VLAN, &outer.to_le_bytes(), &mut data);
-            add(VLAN, &inner.to_le_bytes(), &mut data);
+            id.add(Id::OUTER_VLAN, [&outer.to_le_bytes(), &[]]);
+            id.add(Id::VLAN, [&inner.to_le_bytes(), &[]]);
         }
     }
     match (flow.first.address, flow.second.address) {
-        (std::net::IpAddr::V4(a), std::net::IpAddr::V4(b)) => add(IPV4, &ordered(&a.octets(), &b.octets()), &mut data),
-        (std::net::IpAddr::V6(a), std::net::IpAddr::V6(b)) => add(IPV6, &ordered(&a.octets(), &b.octets()), &mut data),
+        (IpAddr::V4(a), IpAddr::V4(b)) => id.add(Id::IPV4, ordered(&a.octets(), &b.octets())),
+        (IpAddr::V6(a), IpAddr::V6(b)) => id.add(Id::IPV6, ordered(&a.octets(), &b.octets())),
         _ => {}
     }
-    let ports = ordered(&flow.first.port.to_le_bytes(), &flow.second.port.to_le_bytes());
+    let (from, to) = (flow.first.port.to_le_bytes(), flow.second.port.to_le_bytes());
     match flow.protocol {
-        protocol::TCP => add(TCP, &ports, &mut data),
-        protocol::UDP => add(UDP, &ports, &mut data),
+        protocol::TCP => id.add(Id::TCP, ordered(&from, &to)),
+        protocol::UDP => id.add(Id::UDP, ordered(&from, &to)),
         _ => {}
     }
-    let flags = layers.iter().fold(0, |flags, (flag, _)| flags | flag);
-    let mut id = Vec::with_capacity(17 + data.len());
-    id.extend_from_slice(&flags.to_le_bytes());
-    for bit in 0..12 {
-        let at = layers.iter().take(count).find(|(flag, _)| *flag == 1 << bit).map_or(0xff, |(_, at)| *at);
-        id.push(at);
-    }
-    id.extend_from_slice(&data);
-    let text = base64(&id);
-    event.put_text(&FLOW_ID, &text);
+    let mut text = [0; ID_MAX.div_ceil(3) * 4];
+    event.put_text(&FLOW_ID, base64(id.bytes(), &mut text));
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len() * 4 / 3 + 3);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().enumerate().fold(0u32, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
-        for digit in 0..=chunk.len() {
-            text.push(char::from(ALPHABET[(word >> (18 - 6 * digit)) as usize & 63]));
+/// Both directions must give the same id: the lower address of each layer stands first.
+fn ordered<'a>(a: &'a [u8], b: &'a [u8]) -> [&'a [u8]; 2] {
+    if a <= b { [a, b] } else { [b, a] }
+}
+
+struct Id {
+    bytes: [u8; ID_MAX],
+    length: usize,
+}
+
+impl Id {
+    const ETHERNET: usize = 0;
+    const OUTER_VLAN: usize = 1;
+    const VLAN: usize = 2;
+    const IPV4: usize = 4;
+    const IPV6: usize = 6;
+    const UDP: usize = 9;
+    const TCP: usize = 10;
+    /// A bit for each layer that is known, then for each of twelve where it stands behind this head.
+    const HEAD: usize = 2 + 12;
+
+    fn new() -> Self {
+        let mut bytes = [0; ID_MAX];
+        bytes[2..Self::HEAD].fill(0xff);
+        Self { bytes, length: Self::HEAD }
+    }
+
+    fn add(&mut self, layer: usize, parts: [&[u8]; 2]) {
+        self.bytes[layer / 8] |= 1 << (layer % 8);
+        self.bytes[2 + layer] = (self.length - Self::HEAD) as u8;
+        for part in parts {
+            self.bytes[self.length..self.length + part.len()].copy_from_slice(part);
+            self.length += part.len();
         }
     }
-    text
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// Writes base64 without padding to the beginning of `out`.
+fn base64<'a>(bytes: &[u8], out: &'a mut [u8]) -> &'a str {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (three, four) in bytes.chunks(3).zip(out.chunks_mut(4)) {
+        let word = three.iter().enumerate().fold(0u32, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
+        for (digit, place) in four.iter_mut().enumerate() {
+            *place = ALPHABET[(word >> (18 - 6 * digit)) as usize & 63];
+        }
+    }
+    let length = (bytes.len() * 4).div_ceil(3);
+    // Only ASCII is ever written into it.
+    std::str::from_utf8(out.get(..length).unwrap_or_default()).unwrap_or("")
 }
 
 /// How far a flow's reports are.
@@ -169,7 +190,7 @@ mod tests {
         for (bytes, text) in
             [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg"), ("fooba", "Zm9vYmE")]
         {
-            assert_eq!(super::base64(bytes.as_bytes()), text);
+            assert_eq!(super::base64(bytes.as_bytes(), &mut [0; 12]), text);
         }
     }
 }

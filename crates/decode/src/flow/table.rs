@@ -146,6 +146,17 @@ impl<T> Table<T> {
         Some(Handle { slot, generation: entry.generation })
     }
 
+    /// The entry behind this one in its list.
+    pub(crate) fn newer(&self, handle: Handle) -> Option<Handle> {
+        let slot = self.entries.get(handle.slot as usize)?.newer;
+        Some(Handle { slot, generation: self.entries.get(slot as usize)?.generation })
+    }
+
+    /// Forgets all entries; no handle is good any more.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.seed);
+    }
+
     /// All entries of a list, the oldest first.
     pub(crate) fn handles(&self, list: List) -> Vec<Handle> {
         let mut handles = Vec::new();
@@ -216,5 +227,10 @@ mod tests {
         let again = table.insert(key(13), 99);
         assert_eq!(table.find(&key(13)), Some(again));
         assert_eq!(table.handles(List::Parked), [handles[1]]);
+        assert_eq!(table.oldest(List::Active), Some(again));
+        table.insert(key(14), 14);
+        assert_eq!(table.newer(again).and_then(|next| table.get_mut(next).copied()), Some(14));
+        table.clear();
+        assert_eq!((table.len(), table.oldest(List::Active), table.find(&key(14))), (0, None, None));
     }
 }

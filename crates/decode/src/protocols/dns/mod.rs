@@ -71,15 +71,7 @@ struct Dns {
 impl Factory for Dns {
     fn decoder(&self, flow: &FlowInfo, _: Option<&Announced>) -> Box<dyn FlowDecoder> {
         let known_port = [flow.first.port, flow.second.port].iter().any(|port| PROTOCOL.ports.contains(port));
-        Box::new(Decoder {
-            settings: self.settings.clone(),
-            open: VecDeque::new(),
-            streams: [Vec::new(), Vec::new()],
-            began: [None; 2],
-            skip: [0; 2],
-            known_port,
-            messages: 0,
-        })
+        Box::new(Decoder { settings: self.settings.clone(), open: VecDeque::new(), stream: None, known_port })
     }
 }
 
@@ -141,14 +133,20 @@ struct Open {
 struct Decoder {
     settings: Arc<Settings>,
     open: VecDeque<Open>,
-    /// Bytes of each side of a stream that make no whole message yet.
-    streams: [Vec<u8>; 2],
-    /// When they began to come.
-    began: [Option<Seen>; 2],
-    /// Bytes of a message with a hole in it that are still to come.
-    skip: [usize; 2],
+    /// Where it is a stream: most flows are one question in one datagram, and many wait for their end.
+    stream: Option<Box<[Stream; 2]>>,
     known_port: bool,
-    messages: u64,
+}
+
+/// One side of a stream.
+#[derive(Default)]
+struct Stream {
+    /// Bytes that make no whole message yet.
+    bytes: Vec<u8>,
+    /// When they began to come.
+    began: Option<Seen>,
+    /// Bytes of a message with a hole in it that are still to come.
+    skip: usize,
 }
 
 impl FlowDecoder for Decoder {
@@ -168,17 +166,17 @@ impl FlowDecoder for Decoder {
     }
 
     fn data(&mut self, context: &mut Context<'_>, side: Side, bytes: &[u8]) -> Verdict {
-        let skipped = self.skip[side.index()].min(bytes.len());
-        self.skip[side.index()] -= skipped;
-        let mut stream = std::mem::take(&mut self.streams[side.index()]);
-        stream.extend_from_slice(&bytes[skipped..]);
+        let mut stream = std::mem::take(self.stream(side));
+        let skipped = stream.skip.min(bytes.len());
+        stream.skip -= skipped;
+        stream.bytes.extend_from_slice(&bytes[skipped..]);
         let mut at = 0;
-        while let Some((head, rest)) = stream.get(at..).and_then(|rest| rest.split_first_chunk::<2>()) {
+        while let Some((head, rest)) = stream.bytes.get(at..).and_then(|rest| rest.split_first_chunk::<2>()) {
             let length = usize::from(u16::from_be_bytes(*head));
             let Some(whole) = rest.get(..length) else { break };
             match Message::parse(whole) {
                 Some(message) => {
-                    let began = self.began[side.index()].take().unwrap_or_else(|| context.begin());
+                    let began = stream.began.take().unwrap_or_else(|| context.begin());
                     self.message(context, side, began, whole, message, length as u64 + 2);
                 }
                 None if length == 0 => {}
@@ -186,26 +184,26 @@ impl FlowDecoder for Decoder {
             }
             at += 2 + length;
         }
-        stream.drain(..at);
-        if stream.len() > MOST_BYTES + 2 {
+        stream.bytes.drain(..at);
+        if stream.bytes.len() > MOST_BYTES + 2 {
             return Verdict::GiveBack;
         }
-        let began = self.began[side.index()].take();
-        self.began[side.index()] = (!stream.is_empty()).then(|| began.unwrap_or_else(|| context.begin()));
-        self.streams[side.index()] = stream;
+        let began = stream.began.take();
+        stream.began = (!stream.bytes.is_empty()).then(|| began.unwrap_or_else(|| context.begin()));
+        *self.stream(side) = stream;
         Verdict::Continue
     }
 
     fn gap(&mut self, _: &mut Context<'_>, side: Side, length: u64) -> Verdict {
         // Within a message of known length the next one can be found again; else the stream cannot be followed.
-        let stream = &mut self.streams[side.index()];
-        let Some(head) = stream.first_chunk::<2>() else { return Verdict::GiveBack };
-        let missing = 2 + usize::from(u16::from_be_bytes(*head)) - stream.len().min(MOST_BYTES);
-        stream.clear();
-        self.began[side.index()] = None;
+        let stream = self.stream(side);
+        let Some(head) = stream.bytes.first_chunk::<2>() else { return Verdict::GiveBack };
+        let missing = 2 + usize::from(u16::from_be_bytes(*head)) - stream.bytes.len().min(MOST_BYTES);
+        stream.bytes.clear();
+        stream.began = None;
         match usize::try_from(length) {
             Ok(length) if length <= missing => {
-                self.skip[side.index()] = missing - length;
+                stream.skip = missing - length;
                 Verdict::Continue
             }
             _ => Verdict::GiveBack,
@@ -237,11 +235,16 @@ impl FlowDecoder for Decoder {
 
     fn oldest_needed(&self) -> Option<u64> {
         let open = self.open.front().map(|open| open.began);
-        self.began.into_iter().flatten().chain(open).map(|began| began.packet).min()
+        let streams = self.stream.iter().flat_map(|sides| sides.iter()).filter_map(|stream| stream.began);
+        streams.chain(open).map(|began| began.packet).min()
     }
 }
 
 impl Decoder {
+    fn stream(&mut self, side: Side) -> &mut Stream {
+        &mut self.stream.get_or_insert_default()[side.index()]
+    }
+
     fn give_up(&mut self, context: &mut Context<'_>, note: &'static str) {
         for open in std::mem::take(&mut self.open) {
             unanswered(context, &self.settings, &open, note);
@@ -257,7 +260,6 @@ impl Decoder {
         message: Message,
         length: u64,
     ) {
-        self.messages += 1;
         if message.is_response() {
             let is_it = |open: &Open| {
                 open.client != side
@@ -346,7 +348,7 @@ fn put(
     response: Option<(&Message, &[u8])>,
     context: &Context<'_>,
 ) {
-    event.put(&common::EVENT_TYPE, Value::list(["connection", "protocol"]));
+    event.put(&common::EVENT_TYPE, Value::Words(&["connection", "protocol"]));
     event.put(&common::NETWORK_PROTOCOL, "dns");
     let question_in = request.map(|open| &open.message).or(response.map(|(message, _)| message));
     let Some(asked) = question_in else { return };

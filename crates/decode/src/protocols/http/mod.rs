@@ -232,7 +232,7 @@ impl Decoder {
         };
         let server = context.flow.endpoint(client.other());
         let mut event = context.exchange("http", &exchange);
-        event.put(&common::EVENT_TYPE, Value::list(["connection", "protocol"]));
+        event.put(&common::EVENT_TYPE, Value::Words(&["connection", "protocol"]));
         event.put(&common::NETWORK_PROTOCOL, "http");
         if let Some(message) = request.or(response) {
             document::put_version(&mut event, message);

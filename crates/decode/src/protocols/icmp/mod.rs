@@ -192,7 +192,7 @@ fn emit(context: &mut Context<'_>, request: Option<&Open>, response: Option<&Ope
     };
     let error = begins.icmp.is_error();
     let mut event = context.exchange("icmp", &exchange);
-    event.put(&common::EVENT_TYPE, Value::list(["connection"]));
+    event.put(&common::EVENT_TYPE, Value::Words(&["connection"]));
     let server = context.flow.endpoint(client.other()).address;
     event.put_display(&common::PATH, server);
     event.put(&VERSION, begins.icmp.version);

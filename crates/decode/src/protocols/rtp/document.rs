@@ -103,8 +103,8 @@ pub(crate) fn write_stream(
 
 fn stretch(event: &mut Event, start: Timestamp, end: Timestamp) {
     event.put(&common::EVENT_KIND, "metric");
-    event.put(&common::EVENT_CATEGORY, Value::list(["network"]));
-    event.put(&common::EVENT_TYPE, Value::list(["info", "connection"]));
+    event.put(&common::EVENT_CATEGORY, Value::Words(&["network"]));
+    event.put(&common::EVENT_TYPE, Value::Words(&["info", "connection"]));
     event.put(&common::EVENT_START, start);
     event.put(&common::EVENT_END, end);
     event.put(&common::EVENT_DURATION, end.since(start));

@@ -122,7 +122,7 @@ pub(crate) fn write(event: &mut Event, message: &Message<'_>, shown: Shown, ends
     let authenticates = message.first("authorization").is_some();
     let categories: &[&'static str] = if authenticates { &["network", "authentication"] } else { &["network"] };
     event.put(&common::EVENT_CATEGORY, Value::list(categories.iter().copied()));
-    event.put(&common::EVENT_TYPE, Value::list(["info", "protocol"]));
+    event.put(&common::EVENT_TYPE, Value::Words(&["info", "protocol"]));
     event.put(&common::EVENT_DATASET, "sip");
     if shown.original {
         let original = String::from_utf8_lossy(message.raw);
