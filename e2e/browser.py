@@ -103,7 +103,7 @@ class Browser:
         """The newest complete download."""
 
         def ready():
-            files = [file for file in self.downloads.iterdir() if file.suffix not in (".crdownload", ".tmp")]
+            files = [file for file in self.downloads.iterdir() if file.suffix not in (".crdownload", ".tmp") and not file.name.startswith(".")]
             return max(files, key=lambda file: file.stat().st_mtime, default=None) if not list(self.downloads.glob("*.crdownload")) else None
 
         return self.until(ready, seconds, "no download")
