@@ -238,46 +238,44 @@ fn write_time(time: packet::Timestamp, out: &mut Vec<u8>) {
 }
 
 fn write_ip(address: IpAddr, out: &mut Vec<u8>) {
-    out.push(b'"');
     match address {
         IpAddr::V4(address) => {
-            for (at, octet) in address.octets().into_iter().enumerate() {
-                if at > 0 {
-                    out.push(b'.');
+            let mut text = [b'"'; 17];
+            let mut length = 1;
+            for octet in address.octets() {
+                for (digit, from) in [(octet / 100, 100), (octet / 10 % 10, 10), (octet % 10, 0)] {
+                    text[length] = b'0' + digit;
+                    length += usize::from(octet >= from);
                 }
-                out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+                text[length] = b'.';
+                length += 1;
             }
+            text[length - 1] = b'"';
+            out.extend_from_slice(&text[..length]);
         }
-        IpAddr::V6(address) => {
-            // Writing to a Vec cannot fail.
-            let _ = std::io::Write::write_fmt(out, format_args!("{address}"));
-        }
+        // Writing to a Vec cannot fail.
+        IpAddr::V6(address) => drop(std::io::Write::write_fmt(out, format_args!("\"{address}\""))),
     }
-    out.push(b'"');
 }
 
 fn write_mac(address: &[u8; 6], out: &mut Vec<u8>) {
-    out.push(b'"');
-    for (at, octet) in address.iter().enumerate() {
-        if at > 0 {
-            out.push(b'-');
-        }
-        out.push(b"0123456789ABCDEF"[usize::from(octet >> 4)]);
-        out.push(b"0123456789ABCDEF"[usize::from(octet & 15)]);
+    let mut text = *b"\"00-00-00-00-00-00\"";
+    for (places, octet) in text[1..].chunks_mut(3).zip(address) {
+        places[0] = b"0123456789ABCDEF"[usize::from(octet >> 4)];
+        places[1] = b"0123456789ABCDEF"[usize::from(octet & 15)];
     }
-    out.push(b'"');
+    out.extend_from_slice(&text);
 }
 
 /// Appends a JSON string. Control characters are escaped; everything else stands as it is, in UTF-8.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.reserve(text.len() + 2);
     out.push(b'"');
-    let mut rest = text.as_bytes();
-    while let Some(at) = first_escaped(rest) {
-        out.extend_from_slice(&rest[..at]);
-        escape(rest[at], out);
-        rest = &rest[at + 1..];
+    if is_clean(text.as_bytes()) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        write_escaped(text.as_bytes(), out);
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
 }
 
@@ -285,15 +283,43 @@ const fn is_escaped(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f
 }
 
-/// The first byte that must be escaped. Looked for in blocks without a branch per byte: nearly always there is none.
-fn first_escaped(bytes: &[u8]) -> Option<usize> {
-    const BLOCK: usize = 16;
-    let is_clean = |block: &&[u8]| !block.iter().fold(false, |any, byte| any | is_escaped(*byte));
-    let clean = bytes.chunks_exact(BLOCK).take_while(is_clean).count() * BLOCK;
-    bytes.get(clean..)?.iter().position(|byte| is_escaped(*byte)).map(|at| clean + at)
+/// Whether nothing must be escaped, which is nearly always so. Eight bytes at once, the last of them overlapping.
+fn is_clean(bytes: &[u8]) -> bool {
+    const WORD: usize = 8;
+    match bytes.last_chunk::<WORD>() {
+        Some(last) => {
+            let mut words = bytes.chunks_exact(WORD).map(|word| word.try_into().unwrap_or([0; WORD]));
+            words.all(is_clean_word) && is_clean_word(*last)
+        }
+        None => !bytes.iter().fold(false, |any, byte| any | is_escaped(*byte)),
+    }
+}
+
+/// The same of eight bytes. A byte minus one has its top bit newly set only if it was 0.
+const fn is_clean_word(bytes: [u8; 8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let word = u64::from_ne_bytes(bytes);
+    let (quote, backslash, delete) = (word ^ (ONES * 0x22), word ^ (ONES * 0x5c), word ^ (ONES * 0x7f));
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let any = quote.wrapping_sub(ONES) & !quote
+        | backslash.wrapping_sub(ONES) & !backslash
+        | delete.wrapping_sub(ONES) & !delete
+        | control;
+    any & TOPS == 0
 }
 
 #[cold]
+fn write_escaped(bytes: &[u8], out: &mut Vec<u8>) {
+    let mut written = 0;
+    for (at, &byte) in bytes.iter().enumerate().filter(|(_, byte)| is_escaped(**byte)) {
+        out.extend_from_slice(&bytes[written..at]);
+        written = at + 1;
+        escape(byte, out);
+    }
+    out.extend_from_slice(&bytes[written..]);
+}
+
 fn escape(byte: u8, out: &mut Vec<u8>) {
     match byte {
         b'"' => out.extend_from_slice(b"\\\""),

@@ -107,15 +107,24 @@ impl Timestamp {
         decimal(&mut text[14..16], minute);
         decimal(&mut text[17..19], second);
         decimal(&mut text[20..29], self.subsecond_nanos());
-        out.extend_from_slice(&text[..20 + digits]);
-        out.push(b'Z');
+        text[20 + digits] = b'Z';
+        out.extend_from_slice(&text[..21 + digits]);
     }
 }
 
+/// Writes as many digits as there is place for; two at once, since a division costs more than a look into a table.
 fn decimal(place: &mut [u8], mut value: u32) {
-    for digit in place.iter_mut().rev() {
-        *digit = b'0' + (value % 10) as u8;
-        value /= 10;
+    const PAIRS: &[u8; 200] =
+        b"0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
+5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+    for digits in place.rchunks_mut(2) {
+        let pair = 2 * (value % 100) as usize;
+        value /= 100;
+        match digits {
+            [tens, ones] => (*tens, *ones) = (PAIRS[pair], PAIRS[pair + 1]),
+            [ones] => *ones = PAIRS[pair + 1],
+            _ => {}
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::names;
 use event::{Event, Key, Value};
 use packet::Timestamp;
 use packet::cursor::{Cursor, Cut};
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -18,7 +19,7 @@ pub(super) struct Data {
 
 #[derive(Debug)]
 pub(super) enum Member {
-    Text(String),
+    Text(Cow<'static, str>),
     Number(u64),
 }
 
@@ -56,6 +57,12 @@ impl Data {
 
 impl From<String> for Member {
     fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<Cow<'static, str>> for Member {
+    fn from(text: Cow<'static, str>) -> Self {
         Self::Text(text)
     }
 }
@@ -125,8 +132,8 @@ fn read(message: &[u8], record: &Record, bytes: &[u8]) -> Result<Data, Broken> {
             let (tag, algorithm, digest) = (cursor.be_u16()?, cursor.u8()?, cursor.u8()?);
             Data::text(hexadecimal(cursor.rest()))
                 .with("key_tag", tag.to_string())
-                .with("algorithm", names::algorithm(algorithm).into_owned())
-                .with("digest_type", names::digest(digest).into_owned())
+                .with("algorithm", names::algorithm(algorithm))
+                .with("digest_type", names::digest(digest))
         }
         46 | 24 => {
             let covered = cursor.be_u16()?;
@@ -136,8 +143,8 @@ fn read(message: &[u8], record: &Record, bytes: &[u8]) -> Result<Data, Broken> {
             let (signer, next) = name_at(cursor.position())?;
             let signature = bytes.get(next..).ok_or(Broken)?;
             Data::text(base64(signature))
-                .with("type_covered", names::kind(covered).into_owned())
-                .with("algorithm", names::algorithm(algorithm).into_owned())
+                .with("type_covered", names::kind(covered))
+                .with("algorithm", names::algorithm(algorithm))
                 .with("labels", labels.to_string())
                 .with("original_ttl", ttl.to_string())
                 .with("expiration", day(expiration))
@@ -155,7 +162,7 @@ fn read(message: &[u8], record: &Record, bytes: &[u8]) -> Result<Data, Broken> {
             Data::text(base64(cursor.rest()))
                 .with("flags", flags.to_string())
                 .with("protocol", protocol.to_string())
-                .with("algorithm", names::algorithm(algorithm).into_owned())
+                .with("algorithm", names::algorithm(algorithm))
         }
         50 | 51 => {
             let (hash, flags, iterations) = (cursor.u8()?, cursor.u8()?, cursor.be_u16()?);
@@ -227,10 +234,10 @@ pub(super) fn describe(data: &Data, out: &mut String) {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02X}");
-        text
-    })
+    let digit = |nibble: u8| char::from(b"0123456789ABCDEF"[usize::from(nibble)]);
+    let mut text = String::with_capacity(bytes.len() * 2);
+    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+    text
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -117,7 +117,8 @@ impl Message {
 
 /// Reads a name at `at`; gives it without the final dot (the root is empty), and where it ends.
 pub(super) fn name(bytes: &[u8], at: usize) -> Result<(String, usize), (&'static str, usize)> {
-    let mut text = String::new();
+    // Most names need no more than this; growing in steps costs as much as reading them.
+    let mut text = String::with_capacity(48);
     let (mut here, mut end, mut pointers) = (at, None, 0);
     loop {
         let length = *bytes.get(here).ok_or(("dns.cut", here))?;
@@ -151,6 +152,11 @@ pub(super) fn name(bytes: &[u8], at: usize) -> Result<(String, usize), (&'static
 
 /// Master-file form (RFC 1035 5.1): dots and backslashes within a label are escaped, unprintable bytes are `\DDD`.
 fn push_label(text: &mut String, label: &[u8]) {
+    let is_plain = |byte: &u8| matches!(byte, 0x21..=0x7e) && !matches!(byte, b'.' | b'\\' | b'"');
+    if let (true, Ok(plain)) = (label.iter().all(is_plain), std::str::from_utf8(label)) {
+        text.push_str(plain);
+        return;
+    }
     for &byte in label {
         match byte {
             b'.' | b'\\' | b'"' => {
