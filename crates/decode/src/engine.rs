@@ -6,7 +6,7 @@ use crate::context::{Common, Context, FlowInfo, Losses, PacketInfo, Seen, parse_
 use crate::decoder::{Close, Factory, FlowDecoder, Protocol, Recognition, Sample, Side, Verdict};
 use crate::expect::Expectations;
 use crate::flow::report::{self, Reports};
-use crate::flow::table::{Handle, List, Table};
+use crate::flow::table::{Handle, Keyed, List, Table};
 use crate::fragments::Fragments;
 use crate::protocols;
 use crate::stream::{Connection, Oddity, Piece};
@@ -122,8 +122,17 @@ struct Flow {
     /// Protocols that gave this flow back.
     refused: u64,
     connection: Option<Box<Connection>>,
-    deadline: Option<Timestamp>,
+    /// When its decoder is to be called; [`Timestamp::MAX`] for never.
+    deadline: Timestamp,
     reports: Reports,
+}
+
+impl Keyed for Flow {
+    #[inline]
+    fn key(&self) -> FlowKey {
+        let (key, _) = FlowKey::new(self.info.first, self.info.second, self.info.protocol);
+        key.with_vlan(self.info.vlans.outermost())
+    }
 }
 
 impl Flow {
@@ -344,18 +353,15 @@ impl Engine {
             icmp_head: packet.icmp.map(|icmp| (icmp.kind, icmp.code)),
             began_here: (u64::MAX, 0),
         };
-        self.table.insert(
-            key,
-            Flow {
-                info,
-                first_direction: direction,
-                slot: Slot::Undecided(None),
-                refused: 0,
-                connection: None,
-                deadline: None,
-                reports: Reports::default(),
-            },
-        )
+        self.table.insert(Flow {
+            info,
+            first_direction: direction,
+            slot: Slot::Undecided(None),
+            refused: 0,
+            connection: None,
+            deadline: Timestamp::MAX,
+            reports: Reports::default(),
+        })
     }
 
     fn account(
@@ -542,10 +548,10 @@ impl Engine {
 
     fn expire(&mut self, handle: Handle, due: Timestamp, clock: Timestamp, out: &mut dyn Emit) {
         let Some(flow) = self.table.get_mut(handle) else { return };
-        if flow.deadline != Some(due) {
+        if flow.deadline != due {
             return;
         }
-        flow.deadline = None;
+        flow.deadline = Timestamp::MAX;
         let packet = flow.newest();
         if let Slot::Decoder(decoder, _) = &mut flow.slot
             && decoder.deadline().is_some_and(|deadline| deadline <= clock)
@@ -609,7 +615,9 @@ impl Engine {
     fn next_change(&mut self, now: Timestamp, period: u64) -> Timestamp {
         let timeout = self.flows_config.timeout.nanos().unwrap_or(30_000_000_000);
         let mut earliest = Timestamp::from_nanos(u64::MAX / 2);
-        for handle in self.table.handles(List::Active) {
+        let mut following = self.table.oldest(List::Active);
+        while let Some(handle) = following {
+            following = self.table.newer(handle);
             let Some(flow) = self.table.get_mut(handle) else { continue };
             let due = flow.info.began.time.plus_nanos(period);
             let change = if due > now { due } else { flow.info.last.0.plus_nanos(timeout) };
@@ -622,7 +630,9 @@ impl Engine {
     fn report_period(&mut self, clock: Timestamp, period: u64, out: &mut dyn Emit) {
         let packetbeat = self.common.profile == Profile::Packetbeat;
         let observer = self.common.observer.clone();
-        for handle in self.table.handles(List::Active) {
+        let mut following = self.table.oldest(List::Active);
+        while let Some(handle) = following {
+            following = self.table.newer(handle);
             let Some(flow) = self.table.get_mut(handle) else { continue };
             let last = flow.info.last();
             // A flow is reported only once it has lasted a period, and only if something has come since.
@@ -733,9 +743,9 @@ const fn side_of(first: Direction, direction: Direction) -> Side {
 fn schedule(flow: &mut Flow, handle: Handle, due: &mut BinaryHeap<Reverse<(Timestamp, Handle)>>) {
     let Slot::Decoder(decoder, _) = &flow.slot else { return };
     if let Some(deadline) = decoder.deadline()
-        && flow.deadline.is_none_or(|scheduled| deadline < scheduled)
+        && deadline < flow.deadline
     {
-        flow.deadline = Some(deadline);
+        flow.deadline = deadline;
         due.push(Reverse((deadline, handle)));
     }
 }

@@ -17,8 +17,12 @@ pub(crate) enum List {
     Closed,
 }
 
+/// What knows its own key, so that the table need not keep it a second time.
+pub(crate) trait Keyed {
+    fn key(&self) -> FlowKey;
+}
+
 struct Entry<T> {
-    key: FlowKey,
     hash: u64,
     generation: u32,
     list: List,
@@ -45,7 +49,7 @@ pub(crate) struct Handle {
     generation: u32,
 }
 
-impl<T> Table<T> {
+impl<T: Keyed> Table<T> {
     /// `seed` keeps others from choosing keys that collide.
     pub(crate) fn new(seed: u64) -> Self {
         Self {
@@ -70,17 +74,20 @@ impl<T> Table<T> {
     #[inline]
     pub(crate) fn find(&self, key: &FlowKey) -> Option<Handle> {
         let hash = self.hash(key);
-        let slot = *self.slots.find(hash, |slot| self.entries[*slot as usize].key == *key)?;
+        let is_it = |slot: &u32| {
+            let entry = &self.entries[*slot as usize];
+            entry.hash == hash && entry.value.as_ref().is_some_and(|value| value.key() == *key)
+        };
+        let slot = *self.slots.find(hash, is_it)?;
         Some(Handle { slot, generation: self.entries[slot as usize].generation })
     }
 
-    pub(crate) fn insert(&mut self, key: FlowKey, value: T) -> Handle {
-        let hash = self.hash(&key);
+    pub(crate) fn insert(&mut self, value: T) -> Handle {
+        let hash = self.hash(&value.key());
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
                 self.entries.push(Entry {
-                    key,
                     hash,
                     generation: 0,
                     list: List::Active,
@@ -92,7 +99,7 @@ impl<T> Table<T> {
             }
         };
         let entry = &mut self.entries[slot as usize];
-        (entry.key, entry.hash, entry.value) = (key, hash, Some(value));
+        (entry.hash, entry.value) = (hash, Some(value));
         let generation = entry.generation;
         let entries = &self.entries;
         self.slots.insert_unique(hash, slot, |slot| entries[*slot as usize].hash);
@@ -157,17 +164,6 @@ impl<T> Table<T> {
         *self = Self::new(self.seed);
     }
 
-    /// All entries of a list, the oldest first.
-    pub(crate) fn handles(&self, list: List) -> Vec<Handle> {
-        let mut handles = Vec::new();
-        let mut slot = self.ends[list as usize].0;
-        while let Some(entry) = self.entries.get(slot as usize) {
-            handles.push(Handle { slot, generation: entry.generation });
-            slot = entry.newer;
-        }
-        handles
-    }
-
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.entries.iter().filter_map(|entry| entry.value.as_ref())
     }
@@ -204,6 +200,12 @@ mod tests {
     use super::*;
     use packet::flow::Endpoint;
 
+    impl Keyed for u16 {
+        fn key(&self) -> FlowKey {
+            key(*self)
+        }
+    }
+
     fn key(port: u16) -> FlowKey {
         let address = std::net::IpAddr::from([10, 0, 0, 1]);
         FlowKey::new(Endpoint::new(address, port), Endpoint::new(address, 1), 17).0
@@ -212,7 +214,7 @@ mod tests {
     #[test]
     fn entries_are_found_by_key_and_leave_by_age() {
         let mut table = Table::new(7);
-        let handles: Vec<_> = (10..20).map(|port| table.insert(key(port), port)).collect();
+        let handles: Vec<_> = (10..20).map(|port| table.insert(port)).collect();
         assert_eq!(table.find(&key(13)), Some(handles[3]));
         table.touch(handles[0], List::Active);
         table.touch(handles[1], List::Parked);
@@ -224,11 +226,11 @@ mod tests {
         assert_eq!(table.len(), 1);
         assert_eq!(table.get_mut(handles[3]), None, "its place may be somebody else's by now");
         assert_eq!(table.find(&key(13)), None);
-        let again = table.insert(key(13), 99);
+        let again = table.insert(13);
         assert_eq!(table.find(&key(13)), Some(again));
-        assert_eq!(table.handles(List::Parked), [handles[1]]);
+        assert_eq!((table.oldest(List::Parked), table.newer(handles[1])), (Some(handles[1]), None));
         assert_eq!(table.oldest(List::Active), Some(again));
-        table.insert(key(14), 14);
+        table.insert(14);
         assert_eq!(table.newer(again).and_then(|next| table.get_mut(next).copied()), Some(14));
         table.clear();
         assert_eq!((table.len(), table.oldest(List::Active), table.find(&key(14))), (0, None, None));

@@ -118,19 +118,20 @@ impl Message {
 /// Reads a name at `at`; gives it without the final dot (the root is empty), and where it ends.
 pub(super) fn name(bytes: &[u8], at: usize) -> Result<(String, usize), (&'static str, usize)> {
     // Most names need no more than this; growing in steps costs as much as reading them.
-    let mut text = String::with_capacity(48);
+    let mut text = Vec::with_capacity(48);
     let (mut here, mut end, mut pointers) = (at, None, 0);
     loop {
         let length = *bytes.get(here).ok_or(("dns.cut", here))?;
         match length {
-            0 => return Ok((text, end.unwrap_or(here + 1))),
+            // Only ASCII is ever written into it.
+            0 => return Ok((String::from_utf8(text).unwrap_or_default(), end.unwrap_or(here + 1))),
             1..=63 => {
                 let label = bytes.get(here + 1..here + 1 + usize::from(length)).ok_or(("dns.cut", here))?;
                 if text.len() + label.len() > 1024 {
                     return Err(("dns.name_too_long", here));
                 }
                 if !text.is_empty() {
-                    text.push('.');
+                    text.push(b'.');
                 }
                 push_label(&mut text, label);
                 here += 1 + usize::from(length);
@@ -151,24 +152,19 @@ pub(super) fn name(bytes: &[u8], at: usize) -> Result<(String, usize), (&'static
 }
 
 /// Master-file form (RFC 1035 5.1): dots and backslashes within a label are escaped, unprintable bytes are `\DDD`.
-fn push_label(text: &mut String, label: &[u8]) {
+fn push_label(text: &mut Vec<u8>, label: &[u8]) {
     let is_plain = |byte: &u8| matches!(byte, 0x21..=0x7e) && !matches!(byte, b'.' | b'\\' | b'"');
-    if let (true, Ok(plain)) = (label.iter().all(is_plain), std::str::from_utf8(label)) {
-        text.push_str(plain);
+    if label.iter().all(is_plain) {
+        text.extend_from_slice(label);
         return;
     }
     for &byte in label {
         match byte {
-            b'.' | b'\\' | b'"' => {
-                text.push('\\');
-                text.push(char::from(byte));
-            }
-            0x21..=0x7e => text.push(char::from(byte)),
+            b'.' | b'\\' | b'"' => text.extend_from_slice(&[b'\\', byte]),
+            0x21..=0x7e => text.push(byte),
             _ => {
-                text.push('\\');
-                for digit in [byte / 100, byte / 10 % 10, byte % 10] {
-                    text.push(char::from(b'0' + digit));
-                }
+                text.push(b'\\');
+                text.extend([byte / 100, byte / 10 % 10, byte % 10].map(|digit| b'0' + digit));
             }
         }
     }

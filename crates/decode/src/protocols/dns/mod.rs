@@ -306,6 +306,10 @@ impl Decoder {
         {
             unanswered(context, &self.settings, &open, "Too many questions wait for an answer");
         }
+        if self.open.is_empty() {
+            // Most flows ask once.
+            self.open.reserve_exact(1);
+        }
         self.open.push_back(Open { client: side, began, bytes: length, message, text });
     }
 }
