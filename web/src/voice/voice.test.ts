@@ -4,13 +4,14 @@ import type { EventDocument } from '../event/document';
 import { conversationsOf } from './group';
 import { ladderOf } from './ladder';
 
-it('streams stand under their call, the others at the end', () => {
+it('streams stand under their call, open calls first, the others at the end', () => {
   const call = { id: '1', call_id: 'a@x', streams: ['k1'] } as Call;
   const stream = (key: string, call_id: string | null) => ({ key, call_id }) as Stream;
-  const groups = conversationsOf([call], [stream('k1', null), stream('k2', 'a@x'), stream('k3', null)]);
-  expect(groups.map((group) => [group.call?.id ?? '', group.streams.map((one) => one.key)])).toEqual([
-    ['1', ['k1', 'k2']],
-    ['', ['k3']],
+  const groups = conversationsOf([call], [stream('k1', null), stream('k2', 'a@x'), stream('k3', null), stream('k4', 'b@x')]);
+  expect(groups.map((group) => [group.call?.id ?? '', group.callId, group.streams.map((one) => one.key)])).toEqual([
+    ['', 'b@x', ['k4']],
+    ['1', 'a@x', ['k1', 'k2']],
+    ['', '', ['k3']],
   ]);
 });
 

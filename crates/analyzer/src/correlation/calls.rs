@@ -14,7 +14,9 @@ use super::fields;
 pub struct Limits {
     /// How many calls are followed at a time. With more, the one that was silent for longest is given out as it is.
     pub calls_max: usize,
-    /// How long after its end a call waits for the last report of its media.
+    /// How long after its end a call waits at least: messages may be sent again.
+    pub settle_ns: u64,
+    /// How long it waits at most for the last report of its media.
     pub linger_ns: u64,
     /// A call without any message for so long is over.
     pub idle_ns: u64,
@@ -22,13 +24,15 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { calls_max: 50_000, linger_ns: 90_000_000_000, idle_ns: 4 * 3_600_000_000_000 }
+        Self { calls_max: 50_000, settle_ns: 10_000_000_000, linger_ns: 90_000_000_000, idle_ns: 4 * 3_600_000_000_000 }
     }
 }
 
 const MEDIA_MAX: usize = 16;
 const LEGS_MAX: usize = 32;
 const CODECS_MAX: usize = 8;
+/// The last reports of the streams of a call come together, or nearly.
+const MEDIA_TOGETHER_NS: u64 = 2_000_000_000;
 /// How many calls are looked through for ended ones at a time.
 const SWEEP_NS: u64 = 1_000_000_000;
 
@@ -66,6 +70,10 @@ struct Call {
     legs: Vec<(IpAddr, IpAddr)>,
     codecs: Vec<String>,
     media: Vec<Medium>,
+    /// Streams that were reported and go on.
+    going_on: Vec<(String, Option<(IpAddr, u16)>)>,
+    /// When the last report of a stream came.
+    media_heard: Timestamp,
     last_seen: Timestamp,
     capture_loss: u64,
     partial: bool,
@@ -221,7 +229,10 @@ impl Calls {
         self.swept = self.clock;
         let (clock, limits) = (self.clock, self.limits);
         let over = |call: &Call| match call.end {
-            Some(end) => clock.since(end.max(call.last_seen)) >= limits.linger_ns,
+            Some(end) => {
+                let since = clock.since(end.max(call.last_seen));
+                since >= limits.linger_ns || since >= limits.settle_ns && call.is_whole(clock)
+            }
             None => clock.since(call.last_seen) >= limits.idle_ns,
         };
         let ids: Vec<String> = self.open.iter().filter(|(_, call)| over(call)).map(|(id, _)| id.clone()).collect();
@@ -311,9 +322,15 @@ impl Calls {
         }
         let Some(call) = call_id.and_then(|id| self.open.get_mut(id)) else { return };
         call.last_seen = call.last_seen.max(event.time);
+        let name = (medium.ssrc.clone(), source.0.zip(source.1));
         if !whole {
+            if !call.going_on.contains(&name) && call.going_on.len() < MEDIA_MAX {
+                call.going_on.push(name);
+            }
             return;
         }
+        call.going_on.retain(|one| *one != name);
+        call.media_heard = self.clock;
         call.capture_loss = call.capture_loss.max(event.capture_loss);
         medium.source = source.0.zip(source.1);
         medium.destination = destination.0.zip(destination.1);
@@ -348,10 +365,18 @@ impl Call {
             legs: Vec::new(),
             codecs: Vec::new(),
             media: Vec::new(),
+            going_on: Vec::new(),
+            media_heard: Timestamp::ZERO,
             last_seen: event.time,
             capture_loss: 0,
             partial: false,
         }
+    }
+
+    /// Whether nothing more is to be expected of its media.
+    fn is_whole(&self, clock: Timestamp) -> bool {
+        let has_media = !self.media.is_empty() && clock.since(self.media_heard) >= MEDIA_TOGETHER_NS;
+        self.going_on.is_empty() && (self.answer.is_none() || has_media)
     }
 
     fn codec(&mut self, codec: &str) {
@@ -691,14 +716,41 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_given_out_once_its_media_had_time_to_report() {
+    fn a_call_is_given_out_once_nothing_more_is_to_be_expected() {
+        let at = |seconds: u64| Timestamp::from_nanos(1_000_000_000_000 + seconds * 1_000_000_000);
         let (mut calls, mut out) = (Calls::new(Limits::default()), Vec::new());
         for event in [request(0, "INVITE", "a", None), response(1, 404, "INVITE")] {
             calls.observe(&event, &mut out);
         }
-        calls.advance(Timestamp::from_nanos(1_000_000_000_000 + 80_000_000_000), &mut out);
-        assert!(out.is_empty());
-        calls.advance(Timestamp::from_nanos(1_000_000_000_000 + 95_000_000_000), &mut out);
+        calls.advance(at(9), &mut out);
+        assert!(out.is_empty(), "messages may be sent again");
+        calls.advance(at(11), &mut out);
         assert_eq!(out.len(), 1);
+    }
+
+    #[test]
+    fn an_answered_call_waits_for_all_its_media_but_not_for_ever() {
+        let at = |seconds: u64| Timestamp::from_nanos(1_000_000_000_000 + seconds * 1_000_000_000);
+        let media = |ms, whole: bool| {
+            let mut media = event("rtp", ms);
+            media.put(&RTP_CALL, "1@a");
+            media.put(&RTP_FINAL, whole);
+            media
+        };
+        let talk = [request(0, "INVITE", "a", None), response(1, 200, "INVITE"), request(2000, "BYE", "b", Some("a"))];
+        let run = |reports: &[Event]| {
+            let (mut calls, mut out) = (Calls::new(Limits::default()), Vec::new());
+            for event in talk.iter().chain(reports) {
+                calls.observe(event, &mut out);
+            }
+            (0..200).find(|second| {
+                calls.advance(at(*second), &mut out);
+                !out.is_empty()
+            })
+        };
+        assert_eq!(run(&[media(2000, true)]), Some(12), "all is there");
+        assert_eq!(run(&[]), Some(92), "no stream was seen");
+        assert_eq!(run(&[media(1000, false)]), Some(92), "a stream goes on");
+        assert_eq!(run(&[media(1000, false), media(2000, true)]), Some(12));
     }
 }

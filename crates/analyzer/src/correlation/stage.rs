@@ -24,7 +24,7 @@ impl Stage {
 
     /// For a file: all calls are given out at its end, when the last report of their media has come.
     pub fn for_file(enabled: bool) -> Self {
-        let limits = Limits { linger_ns: u64::MAX, idle_ns: u64::MAX, ..Limits::default() };
+        let limits = Limits { settle_ns: u64::MAX, linger_ns: u64::MAX, idle_ns: u64::MAX, ..Limits::default() };
         Self { calls: enabled.then(|| Calls::new(limits)), out: Vec::new() }
     }
 
