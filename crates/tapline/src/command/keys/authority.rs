@@ -126,6 +126,7 @@ impl Collector {
         let authority = self.place.open()?;
         let addresses = if self.addresses.is_empty() { vec![self.name.clone()] } else { self.addresses.clone() };
         let made = authority.collector(&self.name, &addresses, self.days).map_err(failure)?;
+        super::give(&made.key);
         print(&configuration("collector", &made, Some(authority.revoked())))
     }
 }

@@ -4,6 +4,8 @@ mod authority;
 mod subscriber;
 mod token;
 
+use std::path::Path;
+
 use crate::failure::Failure;
 
 /// Make and manage what lets others in
@@ -35,5 +37,14 @@ impl Keys {
             What::List(list) => list.run(),
             What::Token(token) => token.run(),
         }
+    }
+}
+
+/// Gives a secret to the user as whom collector and analyzer run, where root makes it.
+fn give(path: &Path) {
+    if let (true, Ok(user)) = (privilege::is_root(), privilege::user(None))
+        && let Err(error) = std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid))
+    {
+        eprintln!("tapline: {}: {error}; only root can read it", path.display());
     }
 }

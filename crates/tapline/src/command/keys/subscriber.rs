@@ -54,6 +54,7 @@ impl Subscriber {
         } else {
             let pair = KeyPair::new().map_err(Failure::failed)?;
             write(&feed, &pair.text(), 0o600)?;
+            super::give(&feed);
             pair
         };
         let path = list(&directory);
@@ -64,6 +65,7 @@ impl Subscriber {
         let own = KeyPair::new().map_err(Failure::failed)?;
         let keys = directory.join(format!("subscriber-{}.keys", self.name));
         write(&keys, &own.text(), 0o600)?;
+        super::give(&keys);
         text.push_str(&format!("{} {}\n", own.public_text(), self.name));
         write(&path, &text, 0o644)?;
         eprintln!("tapline: on the collector's machine, once:");
