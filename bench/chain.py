@@ -8,6 +8,7 @@ import time
 
 from lab import Lab, end, wait_for
 from measuring import Figure, Peerless, Row, cost, cpu_of, generated, need, peak_memory_of
+from store import example
 
 
 class Collector:
@@ -75,6 +76,26 @@ def from_file(options):
         Figure("collector: peak memory", memory, "MiB", ""),
         Figure("index, of the compressed segment", ratio, "%", "<= 2"),
     ]
+
+
+def many(options):
+    """500 probes of 100 packets a second each, into one collector."""
+    generator = example(options, "probes", "tapline-uplink")
+    count, rate, seconds = 500, 100, 20
+    cores, memory = [], []
+    for run in range(min(options.runs, 3)):
+        collector = Collector(options, f"many-{run}")
+        before, begin = collector.cpu(), time.monotonic()
+        done = subprocess.run([generator, collector.uplink, str(count), str(rate), str(seconds)], check=True, stdout=subprocess.PIPE, text=True, timeout=120)
+        cores.append((collector.cpu() - before) / (time.monotonic() - begin))
+        memory.append(peak_memory_of(collector.process.pid))
+        sent = int(done.stdout.split()[1])
+        received = collector.close()
+        if not received or received["packets"] != sent or sent < count * rate * seconds * 0.9:
+            raise RuntimeError(f"the subscriber received {received} of {sent} packets")
+        subprocess.run(["rm", "-rf", collector.folder], check=True)
+    return [Figure("collector: 500 probes of 100 packets/s each, v2 published", cores, "cores", "<= 1"),
+            Figure("collector: peak memory with 500 probes", memory, "MiB", "<= 200")]
 
 
 def writer(name, program, *words):
@@ -148,6 +169,7 @@ def live(options):
 
 
 ROWS = [
+    Row("500 probes", many),
     Row("chain from file", from_file),
     Row("chain live", live),
     writer("tcpdump -w, live at 20,000 packets/s", "tcpdump", "-s", "0"),

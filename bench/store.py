@@ -9,13 +9,13 @@ from measuring import Figure, Peerless, Row
 EVENTS = 1_000_000
 
 
-def example(options, name):
-    """The examples of the store are built on demand: they are no part of the programs."""
+def example(options, name, package="tapline-store"):
+    """Examples are built on demand: they are no part of the programs."""
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    built = subprocess.run(["cargo", "build", "-q", "--release", "--locked", "-p", "tapline-store", "--example", name], cwd=root)
+    built = subprocess.run(["cargo", "build", "-q", "--release", "--locked", "-p", package, "--example", name], cwd=root)
     path = os.path.join(options.bin, "examples", name)
     if built.returncode or not os.path.exists(path):
-        raise Peerless(f"example {name} of tapline-store is not built")
+        raise Peerless(f"example {name} of {package} is not built")
     return path
 
 
