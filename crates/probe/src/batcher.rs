@@ -2,10 +2,10 @@
 //! and keeps the order into the one compressing thread.
 
 use crate::failure::Failure;
-use crate::spool::Spool;
 use packet::batch::{BatchHeader, MAX_BYTES};
 use packet::pcapng::{ENHANCED_PACKET_OVERHEAD, InterfaceStatistics};
 use packet::{BatchBuilder, Packet, Timestamp};
+use spool::Spool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;

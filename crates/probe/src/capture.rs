@@ -3,10 +3,10 @@
 use crate::batcher::{Batcher, Sequencer};
 use crate::config::Settings;
 use crate::failure::Failure;
-use crate::spool::Spool;
 use packet::pcapng::InterfaceStatistics;
 use packet::{Interface, LinkType, Packet, Timestamp};
 use pcap::{Active, Capture, Device, Precision};
+use spool::Spool;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

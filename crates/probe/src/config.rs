@@ -2,8 +2,10 @@
 
 use crate::failure::Failure;
 use crate::tls;
+use packet::SourceName;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use spool::{Mode, WhenFull};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// `[probe]`.
@@ -57,18 +59,30 @@ pub struct Spool {
     pub memory: u64,
     /// What is dropped when it is full: the `oldest` or the `newest` batches. When reading files, reading waits instead.
     pub full: WhenFull,
+    /// Where batches are kept on disk, in a folder named after the source; empty: nowhere, or, with `mode = "disk"`, `/var/lib/tapline/spool`.
+    pub directory: PathBuf,
+    /// When the disk is used: `memory`, when memory fills up; `disk`, for every batch before it is sent.
+    pub mode: Mode,
+    /// Bytes that it may take on disk.
+    #[serde(with = "settings::size")]
+    pub disk: u64,
+    /// The longest time until what was written survives a loss of power; 0 syncs every write.
+    #[serde(with = "settings::duration")]
+    pub sync: Duration,
 }
 
-/// What a full spool drops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WhenFull {
-    /// The oldest batches that were not sent yet.
-    #[default]
-    Oldest,
-    /// What comes.
-    Newest,
+impl Spool {
+    /// The folder for a source, if a disk is wanted.
+    pub fn folder(&self, source: &SourceName) -> Option<PathBuf> {
+        if !self.directory.as_os_str().is_empty() {
+            return Some(self.directory.join(source.as_str()));
+        }
+        (self.mode == Mode::Disk).then(|| Path::new(DIRECTORY).join(source.as_str()))
+    }
 }
+
+/// Where the spool is when only the mode asks for a disk.
+const DIRECTORY: &str = "/var/lib/tapline/spool";
 
 impl Default for Settings {
     fn default() -> Self {
@@ -88,7 +102,14 @@ impl Default for Settings {
             batch: packet::batch::TARGET_BYTES as u64,
             compression_level: 1,
             end_patience: Duration::from_secs(5),
-            spool: Spool { memory: 64 << 20, full: WhenFull::default() },
+            spool: Spool {
+                memory: 64 << 20,
+                full: WhenFull::default(),
+                directory: PathBuf::new(),
+                mode: Mode::default(),
+                disk: 1 << 30,
+                sync: Duration::from_secs(1),
+            },
         }
     }
 }

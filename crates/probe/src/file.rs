@@ -3,9 +3,9 @@
 use crate::batcher::{Batcher, Sequencer};
 use crate::config::Settings;
 use crate::failure::Failure;
-use crate::spool::Spool;
 use packet::capture::CaptureReader;
 use packet::{Interface, Packet, Timestamp};
+use spool::Spool;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;

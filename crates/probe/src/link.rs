@@ -1,13 +1,13 @@
 //! The sender: one thread with one non-blocking socket and `poll`, driving the uplink's state machine. Connects again for as
-//! long as there is something to hand over.
+//! long as there is something to hand over: each connection serves one epoch, those of earlier runs first.
 
 use crate::failure::Failure;
-use crate::spool::Spool;
 use crate::tls::{Identity, TlsStream};
 use packet::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use spool::{Ending, Spool};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -139,6 +139,15 @@ impl Stream {
         }
     }
 
+    /// Nothing more will be written; what the other side still sends can be read.
+    fn finish(&mut self) {
+        let _ = match self {
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Tls(stream) => stream.finish(),
+        };
+    }
+
     fn descriptor(&self) -> BorrowedFd<'_> {
         match self {
             Self::Unix(stream) => stream.as_fd(),
@@ -151,8 +160,6 @@ impl Stream {
 /// What the sender is told by the rest of the probe.
 #[derive(Debug, Default)]
 pub struct Orders {
-    /// Nothing more will be captured: say goodbye once everything is acknowledged.
-    pub drain: AtomicBool,
     /// End now, whatever is left.
     pub give_up: AtomicBool,
 }
@@ -171,8 +178,10 @@ pub struct Link {
 
 /// Why a connection ended.
 enum Over {
-    /// Everything is done.
+    /// Everything of its epoch is handed over.
     Done,
+    /// Told to give up.
+    GivenUp,
     /// It broke; another is tried.
     Broken(String),
 }
@@ -214,7 +223,14 @@ impl Link {
                 Ok(stream) => {
                     let was = self.begin.elapsed();
                     match self.serve(stream, &destination) {
-                        Over::Done => return,
+                        Over::GivenUp => return,
+                        Over::Done => {
+                            if !self.spool.leave() {
+                                return;
+                            }
+                            attempt = 0;
+                            continue;
+                        }
                         Over::Broken(problem) => {
                             if self.begin.elapsed().saturating_sub(was) > Duration::from_secs(10) {
                                 attempt = 0;
@@ -254,9 +270,11 @@ impl Link {
         let mut buffer = vec![0; 64 * 1024];
         let mut stated = Instant::now();
         let mut goodbye: Option<Instant> = None;
+        // The epoch is at its end, and nobody said a goodbye when it was: the connection is closed without one.
+        let mut unclean = false;
         loop {
             if self.orders.give_up.load(Ordering::Relaxed) {
-                return Over::Done;
+                return Over::GivenUp;
             }
             let now = self.now();
             if let Err(fault) = session.tick(now) {
@@ -264,13 +282,22 @@ impl Link {
             }
             if session.is_open() && goodbye.is_none() {
                 self.fill(&mut session, now);
-                if stated.elapsed() >= STATISTICS_EVERY {
-                    session.send_statistics(self.spool.statistics(now.clock), now);
-                    stated = Instant::now();
-                }
-                if self.orders.drain.load(Ordering::Relaxed) && self.spool.is_empty() {
-                    session.send_bye(self.spool.statistics(now.clock), now);
+                let ending = self.spool.ending();
+                let ends = ending != Ending::NotYet;
+                if ends {
                     goodbye = Some(Instant::now());
+                    unclean = true;
+                }
+                if (ends || stated.elapsed() >= STATISTICS_EVERY)
+                    && let Some(statement) = self.spool.statement(now.clock)
+                {
+                    stated = Instant::now();
+                    if ending == Ending::Complete {
+                        session.send_bye(statement, now);
+                        unclean = false;
+                    } else {
+                        session.send_statistics(statement, now);
+                    }
                 }
             }
             if let Err(error) = flush(&mut stream, &mut session) {
@@ -279,6 +306,9 @@ impl Link {
             if let Some(said) = goodbye
                 && (session.output().is_empty() && !stream.wants_write() || said.elapsed() > Duration::from_secs(2))
             {
+                if std::mem::take(&mut unclean) {
+                    stream.finish();
+                }
                 // The collector closes once it has read the goodbye.
                 let closed = matches!(stream.read(&mut buffer), Ok(0));
                 if closed || said.elapsed() > Duration::from_secs(2) {

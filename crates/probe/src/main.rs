@@ -8,14 +8,14 @@ mod config;
 mod failure;
 mod file;
 mod link;
-mod spool;
 mod tls;
 
 use config::{Arguments, Settings};
 use failure::Failure;
 use link::{Destination, Link, Orders};
+use packet::batch::DropReason;
 use packet::{Epoch, SourceName, Timestamp};
-use spool::Spool;
+use spool::{Bounds, Directory, Keeper, Limits, Spool};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -96,7 +96,13 @@ impl Probe {
             privilege::user(Some(settings.user.as_str()).filter(|name| !name.is_empty())).map_err(Failure::failed)?;
         let identity = settings.tls.is_set().then(|| tls::Identity::load(&settings.tls)).transpose()?;
         let from_file = arguments.read.is_some() && !arguments.realtime;
-        let spool = Arc::new(Spool::new(source, Epoch(epoch), settings.spool.memory, settings.spool.full, from_file));
+        let limits = Limits {
+            memory: settings.spool.memory,
+            full: settings.spool.full,
+            waits: from_file,
+            mode: settings.spool.mode,
+        };
+        let spool = Arc::new(Spool::new(source, Epoch(epoch), limits));
 
         // All that needs privileges: capture handles, and the file as the user that started us may read it.
         let exclude = exclusion(&settings, &destinations);
@@ -105,7 +111,9 @@ impl Probe {
             Some(path) => Some((path.clone(), file::open(path)?)),
             None => None,
         };
+        let directory = if from_file { None } else { Self::directory(&settings, &spool, &user)? };
         privilege::give_up(&user).map_err(Failure::failed)?;
+        let keeper = directory.map(|directory| Self::keeper(&settings, &spool, directory)).transpose()?;
 
         let stop = Arc::new(AtomicBool::new(false));
         let ended = Arc::new(AtomicBool::new(false));
@@ -123,6 +131,15 @@ impl Probe {
         let link = Link::new(spool.clone(), destinations, identity, orders.clone(), wake, seed);
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let sender = thread("uplink").spawn(move || link.run()).map_err(Failure::failed)?;
+        let ending = Arc::new(AtomicBool::new(false));
+        let keeper = match keeper {
+            Some(keeper) => {
+                let (waker, ending) = (waker.try_clone().map_err(Failure::failed)?, ending.clone());
+                let wake = move || drop((&waker).write(&[1]));
+                Some(thread("spool").spawn(move || keeper.run(&ending, wake)).map_err(Failure::failed)?)
+            }
+            None => None,
+        };
         let (sequencer, compressor) = batcher::start(spool.clone(), settings.compression_level, move || {
             // A full pipe already says that there is something.
             let _ = (&waker).write(&[1]);
@@ -138,16 +155,34 @@ impl Probe {
         drop(sequencer);
         spool.close();
         let compressed = compressor.join().unwrap_or_else(|_| Err(Failure::failed("the compressor ended in a panic")));
-        Self::drain(&settings, &orders, &spool, from_file, &stop, &sender);
+        Self::drain(&settings, &spool, from_file, &stop, &sender);
         orders.give_up.store(true, Ordering::Relaxed);
         let _ = sender.join();
-        let left = Self::report(&spool);
+        ending.store(true, Ordering::Relaxed);
+        let on_disk = keeper.map(|keeper| keeper.join().is_ok());
+        let left = Self::report(&spool, on_disk == Some(true));
         outcome?;
         compressed?;
         if left > 0 && from_file {
             return Err(Failure::failed(format!("{left} packets of the file were not acknowledged")));
         }
         Ok(())
+    }
+
+    /// The spool's directory, opened and locked, and given to the user that the probe becomes.
+    fn directory(settings: &Settings, spool: &Spool, user: &privilege::User) -> Result<Option<Directory>, Failure> {
+        let Some(path) = settings.spool.folder(spool.source()) else { return Ok(None) };
+        let owner = privilege::is_root().then_some((user.uid, user.gid));
+        let directory = Directory::open(&path, owner);
+        directory.map(Some).map_err(|error| Failure::failed(format!("the spool's directory {error}")))
+    }
+
+    fn keeper(settings: &Settings, spool: &Arc<Spool>, directory: Directory) -> Result<Keeper, Failure> {
+        let sync_nanos = u64::try_from(settings.spool.sync.as_nanos()).unwrap_or(u64::MAX);
+        let bounds = Bounds { disk: settings.spool.disk, sync_nanos };
+        let report = Box::new(|text: &str| eprintln!("tapline-probe: spool: {text}"));
+        Keeper::open(spool.clone(), Box::new(directory), bounds, report)
+            .map_err(|error| Failure::failed(format!("the spool's directory cannot be read: {error}")))
     }
 
     fn capture(
@@ -174,13 +209,11 @@ impl Probe {
     /// Waits until everything is acknowledged: a file's packets as long as it takes, others for a bounded time.
     fn drain(
         settings: &Settings,
-        orders: &Orders,
         spool: &Spool,
         from_file: bool,
         stop: &AtomicBool,
         sender: &std::thread::JoinHandle<()>,
     ) {
-        orders.drain.store(true, Ordering::Relaxed);
         let since = Instant::now();
         while !sender.is_finished() {
             let patient = from_file && !stop.load(Ordering::Relaxed);
@@ -195,18 +228,37 @@ impl Probe {
     }
 
     /// Says what became of the packets; gives how many are left.
-    fn report(spool: &Spool) -> u64 {
+    fn report(spool: &Spool, on_disk: bool) -> u64 {
         let counts = spool.statistics(Timestamp::from_system(SystemTime::now()));
-        let dropped: u64 = counts.drops.iter().map(|drop| drop.packets).sum();
+        let dropped = |reasons: &dyn Fn(DropReason) -> bool| -> u64 {
+            counts.drops.iter().filter(|drop| reasons(drop.reason)).map(|drop| drop.packets).sum()
+        };
         eprintln!(
             "tapline-probe: {} packets captured, {} dropped by the kernel, {} by the interfaces, {} by a full spool, {} acknowledged, {} spooled",
             counts.captured,
             counts.dropped_by_kernel,
             counts.dropped_by_interface,
-            dropped,
+            dropped(&|reason| reason == DropReason::BufferFull),
             counts.acknowledged,
             counts.held
         );
+        let failed = dropped(&|reason| reason != DropReason::BufferFull);
+        if failed > 0 {
+            eprintln!("tapline-probe: {failed} packets dropped because the spool's disk was full or failed");
+        }
+        let older = spool.older();
+        if older != spool::Older::default() {
+            eprintln!(
+                "tapline-probe: of earlier runs: {} packets acknowledged, {} spooled",
+                older.acknowledged, older.held
+            );
+        }
+        if on_disk && counts.held + older.held > 0 {
+            eprintln!(
+                "tapline-probe: what is spooled lies on the disk ({} bytes); the next run delivers it",
+                counts.spool_bytes
+            );
+        }
         counts.held
     }
 }

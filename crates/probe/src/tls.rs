@@ -132,6 +132,13 @@ impl TlsStream {
         Ok(())
     }
 
+    /// Nothing more will be written.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.connection.send_close_notify();
+        self.push()?;
+        self.tcp.shutdown(std::net::Shutdown::Write)
+    }
+
     /// As [`Read::read`]; 0 at the end.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.pending = false;
