@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// How long a peer may take to read what is sent to it.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes read at once.
-const READ_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]

@@ -84,7 +84,13 @@ impl Probe {
             let length = LENGTHS[(self.packets % 10) as usize];
             data[14] = 0x45;
             data[16..18].copy_from_slice(&((length - 14) as u16).to_be_bytes());
+            data[20..22].copy_from_slice(&[0x40, 0]);
             data[23] = 17;
+            // Ten calls at a time between the same addresses.
+            let call = (self.packets % 10) as u8;
+            data[26..34].copy_from_slice(&[10, 1, 0, call, 10, 2, 0, call]);
+            data[34..38].copy_from_slice(&[0x40, call, 0x41, call]);
+            data[38..40].copy_from_slice(&((length - 34) as u16).to_be_bytes());
             let bytes = &data[..length];
             self.builder.push(&Packet { time: now(), interface: 0, original_length: length as u32, data: bytes });
             self.packets += 1;
