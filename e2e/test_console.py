@@ -63,7 +63,7 @@ class Console(unittest.TestCase):
         cls.lab.up()
         cls.programs = Programs(os.path.abspath(BINARIES), cls.folder.name)
         cls.addClassCleanup(cls.programs.kill)
-        cls.up = cls.programs.start_up("-i", cls.lab.link, "--console", "127.0.0.1:0")
+        cls.up = cls.programs.start_up("-i", cls.lab.link, "--console", "127.0.0.1:0", "--set", f'probe.status="unix:{cls.folder.name}/probe.sock"')
         cls.address = cls.programs.page().split("/")[2]
         bounded(["ping", "-q", "-c", "2", "-i", "0.2", cls.lab.peer], check=True)
         for number in range(5):
@@ -324,6 +324,7 @@ class Console(unittest.TestCase):
     def test_metrics_and_health_of_every_program(self):
         run = os.path.join(self.folder.name, "run")
         doors = {name: lambda name=name: Unix(os.path.join(run, f"{name}.sock")) for name in ("collector", "analyzer", "console")}
+        doors["probe"] = lambda: Unix(os.path.join(self.folder.name, "probe.sock"))
         doors["page"] = lambda: http.client.HTTPConnection(self.address, timeout=10)
         for name, door in doors.items():
             with self.subTest(program=name):
@@ -333,6 +334,9 @@ class Console(unittest.TestCase):
                 self.assertEqual(status, 200)
                 self.assertEqual(headers["content-type"], "text/plain; version=0.0.4")
                 self.assertEqual(problems(body.decode()), [])
+        metrics = ask(doors["probe"](), "/metrics")[2].decode()
+        self.assertGreater(int(re.search(r"^tapline_probe_captured_packets_total\{.*\} (\d+)", metrics, re.M)[1]), 20)
+        self.assertEqual(ask(doors["probe"](), "/nothing")[0], 404)
 
     def test_many_visitors_and_slow_ones_keep_nobody_out(self):
         host, port = self.address.rsplit(":", 1)

@@ -33,6 +33,8 @@ pub struct Settings {
     pub allow_plaintext: bool,
     /// Certificates; when set, TCP is spoken with TLS 1.3 only.
     pub tls: tls::Settings,
+    /// Where health and metrics are served: a loopback `ADDRESS:PORT` or `unix:PATH`; empty serves nothing.
+    pub status: String,
     /// User to change to when started as root; empty means `tapline` if it exists, else `nobody`.
     pub user: String,
     /// The longest that a packet waits for others in its batch.
@@ -97,6 +99,7 @@ impl Default for Settings {
             exclude: Vec::new(),
             allow_plaintext: false,
             tls: tls::Settings::default(),
+            status: String::new(),
             user: String::new(),
             linger: Duration::from_millis(50),
             batch: packet::batch::TARGET_BYTES as u64,

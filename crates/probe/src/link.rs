@@ -162,6 +162,8 @@ impl Stream {
 pub struct Orders {
     /// End now, whatever is left.
     pub give_up: AtomicBool,
+    /// The other way round: whether a collector has welcomed the probe.
+    pub connected: Arc<AtomicBool>,
 }
 
 /// The sending thread's world.
@@ -222,7 +224,9 @@ impl Link {
             let problem = match destination.connect(self.identity.as_ref()) {
                 Ok(stream) => {
                     let was = self.begin.elapsed();
-                    match self.serve(stream, &destination) {
+                    let over = self.serve(stream, &destination);
+                    self.orders.connected.store(false, Ordering::Relaxed);
+                    match over {
                         Over::GivenUp => return,
                         Over::Done => {
                             if !self.spool.leave() {
@@ -335,6 +339,7 @@ impl Link {
             for event in events.drain(..) {
                 match event {
                     ProbeEvent::Welcomed(welcome) => {
+                        self.orders.connected.store(true, Ordering::Relaxed);
                         eprintln!("tapline-probe: connected to {destination} as {}", self.spool.source());
                         self.spool.acknowledge(welcome.durable_seq);
                         self.spool.resume(welcome.next_seq);

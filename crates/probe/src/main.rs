@@ -8,6 +8,7 @@ mod config;
 mod failure;
 mod file;
 mod link;
+mod status;
 mod tls;
 
 use config::{Arguments, Settings};
@@ -112,6 +113,10 @@ impl Probe {
             None => None,
         };
         let directory = if from_file { None } else { Self::directory(&settings, &spool, &user)? };
+        let door = match settings.status.as_str() {
+            "" => None,
+            text => Some(listen::bind("probe.status", text, false).map_err(Failure::failed)?.0),
+        };
         privilege::give_up(&user).map_err(Failure::failed)?;
         let keeper = directory.map(|directory| Self::keeper(&settings, &spool, directory)).transpose()?;
 
@@ -128,6 +133,11 @@ impl Probe {
         waker.set_nonblocking(true).map_err(Failure::failed)?;
         let orders = Arc::new(Orders::default());
         let seed = epoch.iter().fold(0u64, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte));
+        if let Some(door) = door {
+            let status = status::Status { spool: spool.clone(), connected: orders.connected.clone() };
+            let serving = std::thread::Builder::new().name("status".to_owned());
+            serving.spawn(move || status::serve(&door, &status)).map_err(Failure::failed)?;
+        }
         let link = Link::new(spool.clone(), destinations, identity, orders.clone(), wake, seed);
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let sender = thread("uplink").spawn(move || link.run()).map_err(Failure::failed)?;
