@@ -125,9 +125,9 @@ impl Probe {
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             // The first asks for an orderly end, the second for an immediate one.
             signal_hook::flag::register_conditional_shutdown(signal, 1, ended.clone()).map_err(Failure::failed)?;
-            signal_hook::flag::register(signal, ended.clone()).map_err(Failure::failed)?;
             signal_hook::flag::register(signal, stop.clone()).map_err(Failure::failed)?;
         }
+        Self::arm(stop.clone(), ended)?;
         let (wake, waker) = UnixStream::pair().map_err(Failure::failed)?;
         wake.set_nonblocking(true).map_err(Failure::failed)?;
         waker.set_nonblocking(true).map_err(Failure::failed)?;
@@ -177,6 +177,19 @@ impl Probe {
             return Err(Failure::failed(format!("{left} packets of the file were not acknowledged")));
         }
         Ok(())
+    }
+
+    /// A second signal ends the probe at once, but not one that came with the first: some programs send two.
+    fn arm(stop: Arc<AtomicBool>, ended: Arc<AtomicBool>) -> Result<(), Failure> {
+        const TOGETHER: Duration = Duration::from_millis(300);
+        let wait = move || {
+            while !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(TOGETHER / 3);
+            }
+            std::thread::sleep(TOGETHER);
+            ended.store(true, Ordering::Relaxed);
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(|_| ()).map_err(Failure::failed)
     }
 
     /// The spool's directory, opened and locked, and given to the user that the probe becomes.
