@@ -81,6 +81,8 @@ pub(crate) struct EpochState {
     /// Packets and bytes of batches that are held, in memory or on the disk, each once.
     pub(crate) spooled: u64,
     pub(crate) spooled_bytes: u64,
+    /// What cannot be read back may have arrived before: how many packets were lost is not known.
+    pub(crate) uncertain: bool,
     pub(crate) acknowledged: u64,
     /// Of these, those that earlier runs handed over.
     pub(crate) acknowledged_before: u64,
@@ -122,6 +124,7 @@ impl EpochState {
             queued: 0,
             spooled: 0,
             spooled_bytes: 0,
+            uncertain: false,
             acknowledged: 0,
             acknowledged_before: 0,
             drops: Drops::new(),
@@ -288,20 +291,22 @@ impl EpochState {
         self.connected = true;
     }
 
-    /// Whether the collector has entries that were not found on the disk: a run lost them with the power.
-    pub(crate) fn is_overtaken(&self) -> bool {
-        self.old && self.received_seq > self.next_seq
-    }
-
-    /// Whether what the collector acknowledged is not all counted yet, because it has to be read first.
-    pub(crate) fn is_counting(&self) -> bool {
-        self.held_from < self.durable_seq.min(self.next_seq)
+    /// Whether the counts are known: not if the collector has entries that were not found on the disk (a run lost them with the power), not if
+    /// what was lost there may have arrived, and not while what arrived has still to be read and counted.
+    pub(crate) fn is_certain(&self) -> bool {
+        let overtaken = self.old && self.received_seq > self.next_seq;
+        let counting = self.flown_seq < self.received_seq.min(self.next_seq)
+            || self.held_from < self.durable_seq.min(self.next_seq);
+        !overtaken && !counting && !self.uncertain
     }
 
     /// The next entry to send, if it may be sent now.
     pub(crate) fn next(&mut self) -> Option<&Held> {
         // What the collector has received already is only counted.
         while self.front().is_some_and(|held| held.last_seq() < self.received_seq) {
+            let lost =
+                self.front().is_some_and(|held| matches!(held, Held::Gap(gap) if gap.reason == DropReason::Corrupt));
+            self.uncertain |= lost;
             self.fly();
         }
         self.trim();
@@ -322,6 +327,7 @@ impl EpochState {
             && gap.name.seq == flown_seq
             && gap.name.seq < received_seq
         {
+            self.uncertain = true;
             gap.name.seq = received_seq;
             self.flown_seq = received_seq;
         }

@@ -23,7 +23,7 @@ const AHEAD_BYTES: u64 = if cfg!(test) { 8 << 10 } else { 2 << 20 };
 /// How many entries beyond those that were sent may be sent before the disk is told again.
 const LEASE: u64 = 256;
 /// Times that reading an entry back is tried.
-const READ_ATTEMPTS: u32 = 3;
+const READ_ATTEMPTS: u32 = if cfg!(test) { 3 } else { 20 };
 /// First and longest wait before a failing disk is tried again, in nanoseconds.
 const RETRY_NANOS: (u64, u64) = (500_000_000, 10_000_000_000);
 /// The shortest and longest segment, in bytes.
@@ -118,7 +118,15 @@ impl Keeper {
     }
 
     fn recover(&mut self, number: u64, epoch: Epoch) {
-        let (log, found) = Log::recover(&mut *self.disk, number, self.spool.source(), epoch);
+        let (log, found) = match Log::recover(&mut *self.disk, number, self.spool.source(), epoch) {
+            Ok(recovered) => recovered,
+            Err(error) => {
+                (self.report)(&format!(
+                    "what the run {epoch} left cannot be read ({error}): it is left alone, the next start tries again"
+                ));
+                return;
+            }
+        };
         for remark in &found.remarks {
             (self.report)(remark);
         }
@@ -212,10 +220,10 @@ impl Keeper {
         }
     }
 
-    /// Whether what a failing disk was left with may differ from what was sent since.
+    /// Epochs of which what a failing disk was left with may differ from what was sent.
     #[cfg(test)]
-    pub(crate) fn is_doubtful(&self) -> bool {
-        self.logs.iter().any(|log| log.key == PRESENT && log.is_doubtful())
+    pub(crate) fn doubtful(&self) -> Vec<Epoch> {
+        self.logs.iter().filter(|log| log.is_doubtful()).map(|log| log.epoch).collect()
     }
 
     /// Whether the end of this run was noted as one in order.
@@ -354,15 +362,25 @@ impl Keeper {
         epoch.barrier = Some((seq, u64::MAX));
         drop(state);
         let log = self.logs.iter_mut().find(|log| log.key == key);
-        let lost = log.and_then(|log| Some((log.cut(&mut *self.disk, seq)?, log.next_seq()?)));
+        let lost = log.and_then(|log| {
+            let lost = log.cut(&mut *self.disk, seq)?;
+            Some((lost, log.next_seq()?))
+        });
         let mut state = self.spool.lock();
         let Some(epoch) = state.epoch(key) else { return };
         epoch.barrier = None;
-        let Some((lost, end)) = lost else { return };
+        let Some((lost, end)) = lost else {
+            drop(state);
+            (self.report)(
+                "entries before it cannot be read back either: nothing is sent until they can; restarting the probe leaves them out",
+            );
+            return;
+        };
         // If the segment still grew, what of it was not synced is written again.
         for reached in [&mut epoch.written_seq, &mut epoch.synced_seq, &mut epoch.taken_seq] {
             *reached = end.min(*reached);
         }
+        epoch.uncertain |= seq < epoch.received_seq;
         epoch.dropped_from_disk(DropReason::Corrupt, lost.packets, lost.bytes, &lost.drops);
         epoch.forget_memory(lost.next_seq.saturating_sub(1));
         drop(state);
@@ -652,6 +670,8 @@ fn recovered(log: &Log, sets: Vec<InterfaceSet>) -> Option<EpochState> {
     state.captured = last.numbers().map_or(0, |(_, end)| end);
     state.acknowledged = log.account.gone_packets.saturating_sub(gone_drops);
     state.acknowledged_before = state.acknowledged;
+    // Whether what could not be read back had arrived, only the run knew that found it so.
+    state.uncertain = log.account.gone_drops.contains_key(&DropReason::Corrupt);
     state.drops = drops;
     state.kernel.insert(String::new(), log.account.kernel);
     Some(state)

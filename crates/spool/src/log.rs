@@ -153,7 +153,7 @@ impl Log {
         let mut log = Self::new(key, folder_name(number, epoch), source, epoch);
         log.account = account;
         disk.make_folder(&log.folder)?;
-        let made = log.save_account(disk, false).and_then(|()| disk.sync_folder(""));
+        let made = log.save_account(disk, true).and_then(|()| disk.sync_folder(""));
         if let Err(error) = made {
             log.destroy(disk).ok();
             return Err(error);
@@ -421,8 +421,8 @@ impl Log {
         }
     }
 
-    /// The entries from `seq` to the end of its segment cannot be read back: a gap record takes their place. Gives what is lost;
-    /// none if entries before it cannot be read either.
+    /// The entries from `seq` to the end of its segment cannot be read back: a gap record takes their place. Gives what is lost; none
+    /// if entries before cannot be read either: what has arrived could not be told from what has not.
     pub(crate) fn cut(&mut self, disk: &mut dyn Disk, seq: u64) -> Option<Segment> {
         if self.open && self.segments.back().is_some_and(|segment| segment.first_seq <= seq) {
             self.rewind(disk);
@@ -430,22 +430,20 @@ impl Log {
         let at = self.segments.partition_point(|segment| segment.next_seq <= seq);
         let segment = self.segments.get(at).filter(|segment| segment.first_seq <= seq)?.clone();
         let good = scan(disk, &self.path(segment.first_seq), segment.first_seq, &self.source, self.epoch, seq).0;
-        let from = good.next_seq;
-        if from != seq {
-            // What has arrived cannot be told from what has not: the next start puts it in order.
+        if good.next_seq != seq {
             return None;
         }
         let whole = segment.whole.as_ref()?;
         let kept = good.whole.as_ref();
         let mut gap = whole.clone();
-        gap.name.seq = from;
+        gap.name.seq = seq;
         gap.reason = DropReason::Corrupt;
         if let Some(kept) = kept {
             gap.first_packet = kept.first_packet + kept.packets;
             gap.packets = whole.packets.saturating_sub(kept.packets);
             gap.captured_bytes = whole.captured_bytes.saturating_sub(kept.captured_bytes);
         }
-        let mut lost = Segment::new(from);
+        let mut lost = Segment::new(seq);
         lost.next_seq = segment.next_seq;
         lost.packets = segment.packets.saturating_sub(good.packets);
         lost.bytes = segment.bytes.saturating_sub(good.bytes);
@@ -454,7 +452,10 @@ impl Log {
             lost.drops.insert(*reason, packets.saturating_sub(kept));
         }
         // First the record: a file whose name comes later counts. Should the disk not take it, it is made again at the next start.
-        let made = self.write_gap(disk, &gap).unwrap_or_else(|_| Segment::of_gap(gap));
+        let made = self.write_gap(disk, &gap).unwrap_or_else(|_| {
+            self.doubtful = true;
+            Segment::of_gap(gap)
+        });
         self.segments.remove(at);
         if good.whole.is_some() {
             let _ = disk.truncate(&self.path(good.first_seq), good.length);
@@ -500,16 +501,25 @@ impl Log {
     }
 
     /// Reads the folder of an earlier run and puts it in order: cuts off what is torn, and lets a gap record stand for what is lost in the middle.
-    /// Nothing in it makes this fail; what the disk refuses is remarked.
-    pub(crate) fn recover(disk: &mut dyn Disk, number: u64, source: &SourceName, epoch: Epoch) -> (Self, Found) {
+    /// Nothing in it makes this fail; what the disk refuses to write is remarked.
+    ///
+    /// # Errors
+    /// The disk does not give what is there: then nothing was changed behind that place.
+    pub(crate) fn recover(
+        disk: &mut dyn Disk,
+        number: u64,
+        source: &SourceName,
+        epoch: Epoch,
+    ) -> io::Result<(Self, Found)> {
         let mut log = Self::new(number, folder_name(number, epoch), source, epoch);
         let mut found = Found::default();
-        log.recover_account(disk, &mut found);
-        found.sets = log.read_sets(disk);
-        let items = disk.list(&log.folder).unwrap_or_else(|error| {
-            found.remarks.push(format!("{}: {error}", log.folder));
-            Vec::new()
-        });
+        let items = disk.list(&log.folder)?;
+        if items.iter().any(|item| item.name == account::FILE) {
+            log.recover_account(disk, &mut found)?;
+        }
+        if items.iter().any(|item| item.name == SETS) {
+            found.sets = log.read_sets(disk)?;
+        }
         let mut names: Vec<(u64, u64)> = Vec::new();
         for item in items.into_iter().filter(|item| !item.folder) {
             match item.name.strip_suffix(ENDING).filter(|digits| digits.len() == 20).and_then(|it| it.parse().ok()) {
@@ -521,27 +531,34 @@ impl Log {
         names.sort_unstable();
         for (at, (first_seq, length)) in names.iter().enumerate() {
             let later = names.get(at + 1).map_or(u64::MAX, |(later, _)| *later);
-            log.recover_segment(disk, *first_seq, *length, later, &mut found);
+            log.recover_segment(disk, *first_seq, *length, later, &mut found)?;
         }
-        (log, found)
+        Ok((log, found))
     }
 
-    fn recover_account(&mut self, disk: &mut dyn Disk, found: &mut Found) {
+    fn recover_account(&mut self, disk: &mut dyn Disk, found: &mut Found) -> io::Result<()> {
         let path = self.named(account::FILE);
-        let slots = [0, account::SLOT].into_iter().filter_map(|offset| {
+        let mut slots = Vec::new();
+        for offset in [0, account::SLOT] {
             let mut bytes = [0; account::LENGTH];
-            let length = disk.read(&path, offset, &mut bytes).ok()?;
-            Account::read(bytes.get(..length)?, self.epoch).ok()
-        });
-        self.account = slots.max_by_key(|account| account.generation).unwrap_or_else(|| {
+            let length = disk.read(&path, offset, &mut bytes)?;
+            slots.extend(Account::read(bytes.get(..length).unwrap_or_default(), self.epoch));
+        }
+        self.account = slots.into_iter().max_by_key(|account| account.generation).unwrap_or_else(|| {
             found.remarks.push(format!("{path} cannot be read: nothing of this run is dropped before it is sent"));
             Account { lease_seq: u64::MAX, ..Account::default() }
         });
+        Ok(())
     }
 
-    fn read_sets(&self, disk: &mut dyn Disk) -> Vec<InterfaceSet> {
+    fn read_sets(&self, disk: &mut dyn Disk) -> io::Result<Vec<InterfaceSet>> {
         let (path, mut offset, mut sets) = (self.named(SETS), 0, Vec::new());
-        while let Ok(Some((record, length))) = read_record(disk, &path, offset, &self.source, self.epoch) {
+        loop {
+            let (record, length) = match read_record(disk, &path, offset, &self.source, self.epoch) {
+                Ok(Some(read)) => read,
+                Ok(None) | Err(ReadError::Broken) => return Ok(sets),
+                Err(ReadError::Io(error)) => return Err(error),
+            };
             offset += length;
             match record {
                 // Those of an earlier attempt to write them are the same.
@@ -549,26 +566,37 @@ impl Log {
                 _ => {}
             }
         }
-        sets
     }
 
     /// `later` is the name of the file that comes next: what it holds counts.
-    fn recover_segment(&mut self, disk: &mut dyn Disk, first_seq: u64, length: u64, later: u64, found: &mut Found) {
+    fn recover_segment(
+        &mut self,
+        disk: &mut dyn Disk,
+        first_seq: u64,
+        length: u64,
+        later: u64,
+        found: &mut Found,
+    ) -> io::Result<()> {
         let path = self.path(first_seq);
         let expected = self.segments.back().map_or(self.account.gone_seq, |segment| segment.next_seq);
         let (segment, broken) = scan(disk, &path, first_seq, &self.source, self.epoch, later);
+        let broken = match broken {
+            None => false,
+            Some(ReadError::Broken) => true,
+            Some(ReadError::Io(error)) => return Err(error),
+        };
         if segment.whole.is_none() || segment.next_seq <= expected {
             if segment.whole.is_none() && broken {
                 found.remarks.push(format!("{path} holds nothing that can be read"));
             }
             // Empty, acknowledged, or covered by a gap record before it.
             let _ = disk.remove(&path);
-            return;
+            return Ok(());
         }
         if first_seq < expected {
             found.remarks.push(format!("{path} overlaps what comes before it and is left out"));
             let _ = disk.remove(&path);
-            return;
+            return Ok(());
         }
         if first_seq > expected {
             self.recover_hole(disk, expected, &segment, found);
@@ -583,6 +611,7 @@ impl Log {
             }
         }
         self.segments.push_back(segment);
+        Ok(())
     }
 
     /// Lets a gap record stand for what is missing before a segment.
@@ -614,7 +643,7 @@ impl Log {
     }
 }
 
-/// Reads a segment up to the first entry from `end` on. Gives what is good, and whether bytes that are no record follow.
+/// Reads a segment up to the first entry from `end` on. Gives what is good, and why not more was read.
 fn scan(
     disk: &mut dyn Disk,
     path: &str,
@@ -622,27 +651,27 @@ fn scan(
     source: &SourceName,
     epoch: Epoch,
     end: u64,
-) -> (Segment, bool) {
+) -> (Segment, Option<ReadError>) {
     let mut segment = Segment::new(first_seq);
     let (mut entries, mut only) = (0, None);
     let broken = loop {
         let (record, length) = match read_record(disk, path, segment.length, source, epoch) {
             Ok(Some(read)) => read,
-            Ok(None) => break false,
-            Err(_) => break true,
+            Ok(None) => break None,
+            Err(error) => break Some(error),
         };
         match record {
             Record::Begin { source: of, epoch: run, first_seq: first }
                 if segment.length == 0 && of == *source && run == epoch && first == first_seq => {}
             Record::Entry(held) if segment.length > 0 && held.seq() == segment.next_seq => {
                 if held.seq() >= end {
-                    break false;
+                    break None;
                 }
                 entries += 1;
                 only = if let Held::Gap(gap) = &held { Some(gap.clone()) } else { None };
                 segment.add(&held);
             }
-            _ => break true,
+            _ => break Some(ReadError::Broken),
         }
         segment.length += length;
     };

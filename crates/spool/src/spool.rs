@@ -345,13 +345,13 @@ impl Spool {
         )
     }
 
-    /// The balance of the epoch that is being sent, at one instant; none while that is not known: the collector holds more of an older run than
-    /// was found on the disk, or what it acknowledged has still to be counted.
+    /// The balance of the epoch that is being sent, at one instant; none while that is not known: see
+    /// `docs/formats/spool.md`.
     pub fn statement(&self, time: Timestamp) -> Option<Statistics> {
         let mut state = self.lock();
         let bytes = state.epochs.iter().map(|epoch| epoch.spooled_bytes).sum();
         let head = state.head();
-        (!head.is_overtaken() && !head.is_counting()).then(|| statistics(head, bytes, time))
+        head.is_certain().then(|| statistics(head, bytes, time))
     }
 
     /// The balance of the present epoch, at one instant.

@@ -116,8 +116,10 @@ impl Platter {
                 let part = random.below(bytes.len() as u64 + 1) as usize;
                 let mut torn = bytes[..part].to_vec();
                 if random.percent(30) {
-                    // The length was there before the bytes.
-                    torn.resize(bytes.len(), 0);
+                    // The length was there before the bytes; what is written over stays.
+                    for at in part..bytes.len() {
+                        torn.push(content.get(*offset as usize + at).copied().unwrap_or(0));
+                    }
                 }
                 apply(&mut content, &Change::Write(*offset, torn));
             }

@@ -141,7 +141,7 @@ impl Sides {
                 if gap.reason != DropReason::BufferFull && !self.troubled {
                     Err(format!("nothing was wrong with the disk, and yet {:?}", gap.reason))
                 } else {
-                    run.gap(gap)
+                    run.gap(gap, self.troubled)
                 }
             }
             _ => Err("an entry that is none".to_owned()),
@@ -202,6 +202,7 @@ impl Sides {
     /// What the probe states must be what the collector has.
     fn statement(&mut self) {
         let Some(epoch) = self.connected else { return };
+        // What has arrived is known to the probe with the next connection.
         let Some(stated) = self.spool.statement(Timestamp::ZERO) else { return };
         let run = self.runs.entry(epoch.0).or_default();
         if run.doubtful {
@@ -338,14 +339,14 @@ pub fn schedule(seed: u64, wrong: Wrong, tracing: bool) -> Result<(), String> {
             keeper.finish(now);
             sides.lock().unwrap().capturing = true;
         }
-        let doubtful = keeper.is_doubtful();
+        let doubtful = keeper.doubtful();
         let mut state = shared.lock();
         let present = state.present();
         let mut sides = sides.lock().unwrap();
         let promised = if power { present.synced_seq } else { present.written_seq };
         let ended = orderly && keeper_has_ended(&keeper);
         let run = sides.run(epoch(life));
-        (run.promised, run.ended, run.doubtful) = (promised, ended, doubtful);
+        (run.promised, run.ended) = (promised, ended);
         if ended
             && healthy
             && promised < run.made.len() as u64
@@ -354,6 +355,9 @@ pub fn schedule(seed: u64, wrong: Wrong, tracing: bool) -> Result<(), String> {
             && !keeper.is_full()
         {
             return Err("an orderly end left something unwritten".to_owned());
+        }
+        for epoch in doubtful {
+            sides.run(epoch).doubtful = true;
         }
         sides.say(|| format!("--- end of life {life}: orderly {orderly}, power lost {power}, promised {promised}"));
         drop(state);
