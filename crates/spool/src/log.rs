@@ -134,7 +134,6 @@ pub(crate) struct Log {
     names_dirty: bool,
     sets: usize,
     sets_length: u64,
-    sets_dirty: bool,
     cursor: Option<Cursor>,
     /// After an error a file could not be cut: until its entries are written again, it holds what may have been dropped since.
     doubtful: bool,
@@ -175,7 +174,6 @@ impl Log {
             names_dirty: true,
             sets: 0,
             sets_length: 0,
-            sets_dirty: false,
             cursor: None,
             doubtful: false,
         }
@@ -216,7 +214,7 @@ impl Log {
 
     /// Whether something is not synced.
     pub(crate) fn is_dirty(&self) -> bool {
-        self.dirty || self.sets_dirty
+        self.dirty
     }
 
     /// Writes the account, and makes it survive a loss of power if `sync`.
@@ -227,7 +225,7 @@ impl Log {
         if sync { disk.sync(&path) } else { Ok(()) }
     }
 
-    /// Writes the interface sets that are not on the disk yet.
+    /// Writes the interface sets that are not on the disk yet, and syncs them: no entry survives the power without its set.
     pub(crate) fn write_sets(&mut self, disk: &mut dyn Disk, sets: &[InterfaceSet]) -> io::Result<()> {
         let mut bytes = Vec::new();
         if self.sets_length == 0 {
@@ -236,8 +234,9 @@ impl Log {
         for set in sets.get(self.sets..).unwrap_or_default() {
             record::write_set(&mut bytes, self.epoch, set);
         }
-        self.sets_dirty = true;
         disk.write(&self.named(SETS), self.sets_length, &bytes)?;
+        disk.sync(&self.named(SETS))?;
+        disk.sync_folder(&self.folder)?;
         self.sets_length += bytes.len() as u64;
         self.sets = sets.len();
         Ok(())
@@ -282,10 +281,6 @@ impl Log {
 
     /// Makes everything written survive a loss of power.
     pub(crate) fn sync(&mut self, disk: &mut dyn Disk) -> io::Result<()> {
-        if self.sets_dirty {
-            disk.sync(&self.named(SETS))?;
-            self.sets_dirty = false;
-        }
         if self.dirty
             && let Some(segment) = self.segments.back()
         {
@@ -319,10 +314,6 @@ impl Log {
         }
         (self.open, self.dirty, self.cursor) = (false, false, None);
         self.names_dirty = true;
-        // Sets are written again from their beginning.
-        if self.sets_dirty {
-            (self.sets, self.sets_length) = (0, 0);
-        }
     }
 
     /// Puts a gap record in the place of a whole segment that no longer grows; `merge`: in that of the gap record before it too. Gives what

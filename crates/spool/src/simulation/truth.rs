@@ -32,8 +32,8 @@ pub struct Run {
     pub durable: usize,
     /// Everything before this must arrive.
     pub promised: u64,
-    /// The run was told to end in order, and said so.
-    pub ended: bool,
+    /// Whether the run ended in order, where that is certain.
+    pub ended: Option<bool>,
     /// What a disk that failed was left with may differ from what was sent.
     pub doubtful: bool,
 }

@@ -162,8 +162,8 @@ impl Sides {
             Err(format!("{epoch} ends at {} and {} was promised", run.next_seq(), run.promised))
         } else if run.durable_seq() < next_seq {
             Err(format!("{epoch} is left with {} durable", run.durable_seq()))
-        } else if (ending == Ending::Complete) != run.ended {
-            Err(format!("{epoch} ends as {ending:?}, and that it ended in order is {}", run.ended))
+        } else if run.ended.is_some_and(|ended| (ending == Ending::Complete) != ended) {
+            Err(format!("{epoch} ends as {ending:?}, and that it ended in order is {:?}", run.ended))
         } else {
             Ok(())
         };
@@ -344,9 +344,11 @@ pub fn schedule(seed: u64, wrong: Wrong, tracing: bool) -> Result<(), String> {
         let present = state.present();
         let mut sides = sides.lock().unwrap();
         let promised = if power { present.synced_seq } else { present.written_seq };
-        let ended = orderly && keeper_has_ended(&keeper);
+        // A disk that fails at the very end may have noted it or not.
+        let uncertain = orderly && platter.lock().unwrap().troubled;
+        let ended = orderly && keeper.has_ended();
         let run = sides.run(epoch(life));
-        (run.promised, run.ended) = (promised, ended);
+        (run.promised, run.ended) = (promised, (!uncertain).then_some(ended));
         if ended
             && healthy
             && promised < run.made.len() as u64
@@ -355,6 +357,10 @@ pub fn schedule(seed: u64, wrong: Wrong, tracing: bool) -> Result<(), String> {
             && !keeper.is_full()
         {
             return Err("an orderly end left something unwritten".to_owned());
+        }
+        for run in sides.runs.values_mut() {
+            // The gap record that was sent may not have come to the disk, and what it stood for may be readable again.
+            run.doubtful |= run.received.iter().any(|it| it.gap.is_some_and(|gap| gap.0 == DropReason::Corrupt));
         }
         for epoch in doubtful {
             sides.run(epoch).doubtful = true;
@@ -373,10 +379,6 @@ pub fn schedule(seed: u64, wrong: Wrong, tracing: bool) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn keeper_has_ended(keeper: &Keeper) -> bool {
-    keeper.has_ended()
 }
 
 /// Nothing goes wrong any more: everything must arrive.
