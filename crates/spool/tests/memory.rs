@@ -1,4 +1,5 @@
 //! The spool without a disk.
+#![allow(clippy::unwrap_used)]
 
 use packet::batch::BatchHeader;
 use packet::{BatchName, Epoch, Timestamp};

@@ -206,7 +206,7 @@ enum Kind {
 impl Simulated {
     /// What comes before each operation: the world goes on, the program may be killed, the disk may fail.
     fn before(&mut self, kind: Kind, what: &str) -> io::Result<()> {
-        if !self.platter.lock().unwrap().dies_in.is_some_and(|left| left == 0) {
+        if self.platter.lock().unwrap().dies_in != Some(0) {
             let mut sides = self.sides.lock().unwrap();
             sides.meanwhile();
             sides.say(|| format!("    disk {kind:?} {what}"));

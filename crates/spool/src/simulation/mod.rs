@@ -1,4 +1,5 @@
 //! Seeded simulation: thousands of schedules against a naive model. `TAPLINE_SEED=N` replays one with a trace, `TAPLINE_SEEDS=N` runs more.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod disk;
 mod random;
