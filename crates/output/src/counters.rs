@@ -17,6 +17,11 @@ pub struct Counters {
     /// Number of the last batch that was written and flushed.
     pub(crate) flushed: AtomicU64,
     pub(crate) failing: AtomicU64,
+    pub(crate) events_refused: AtomicU64,
+    pub(crate) events_retried: AtomicU64,
+    pub(crate) events_damaged: AtomicU64,
+    pub(crate) spilled_events: AtomicU64,
+    pub(crate) spilled_bytes: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -40,6 +45,16 @@ pub struct Snapshot {
     pub batches_queued: u64,
     /// Whether the last attempt failed.
     pub failing: bool,
+    /// Events that the service refused for good and that lie with the dead letters.
+    pub events_refused: u64,
+    /// Events sent again, counted each time.
+    pub events_retried: u64,
+    /// Events that could not be read back from disk.
+    pub events_damaged: u64,
+    /// Events that wait on disk.
+    pub spilled_events: u64,
+    /// Bytes they take there.
+    pub spilled_bytes: u64,
 }
 
 pub(crate) fn add(counter: &AtomicU64, value: u64) {
@@ -60,6 +75,11 @@ impl Counters {
             failures: get(&self.failures),
             batches_queued: get(&self.batches_queued),
             failing: get(&self.failing) > 0,
+            events_refused: get(&self.events_refused),
+            events_retried: get(&self.events_retried),
+            events_damaged: get(&self.events_damaged),
+            spilled_events: get(&self.spilled_events),
+            spilled_bytes: get(&self.spilled_bytes),
         }
     }
 }

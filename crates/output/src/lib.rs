@@ -4,12 +4,15 @@
 //! A new output is one folder with a `Settings` structure and an [`Output`], and one line in `registry.rs`.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 mod batch;
 mod counters;
 mod known;
 pub mod ndjson;
 mod queue;
 mod registry;
+pub mod remote;
 pub mod stdout;
 pub mod store;
 
@@ -23,20 +26,33 @@ pub trait Output: Send {
     /// Its name, as in the configuration and in metrics.
     fn name(&self) -> &'static str;
 
+    /// Called once before the first batch, on the thread that starts the queue: an output that counts by itself does it here.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    fn start(&mut self, _counters: &Arc<Counters>) -> std::io::Result<()> {
+        Ok(())
+    }
+
     /// Takes a whole batch or nothing of it. After a [`Failure::Retry`] the same batch is offered again.
     ///
     /// # Errors
     /// Why it could not be taken.
     fn write(&mut self, batch: &EventBatch) -> Result<Written, Failure>;
 
-    /// Hands everything taken so far to whoever keeps it.
+    /// Hands everything taken so far to whoever keeps it; gives how many of the batches taken last are still on their way there.
     ///
     /// # Errors
     /// Why that was not possible.
-    fn flush(&mut self) -> Result<(), Failure>;
+    fn flush(&mut self) -> Result<u64, Failure>;
 
     /// Called again and again while there is nothing to write, for what is to be done meanwhile. Must not take long.
     fn idle(&mut self) {}
+
+    /// Called once after the last batch and flush. Gives the number of events that are kept nowhere.
+    fn end(&mut self) -> u64 {
+        0
+    }
 }
 
 /// What became of a batch that an output took.

@@ -1,6 +1,7 @@
 //! A bounded queue before an output and the thread that empties it: retries, flushes on a tick, counts.
 //! Deliberately in order and never two batches at once, so that "flushed up to batch N" means what it says.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -52,14 +53,15 @@ impl Queue {
         let counters = Arc::new(Counters::default());
         let name = output.name();
         let ending = Arc::new(AtomicBool::new(false));
-        let worker = Worker {
+        let mut worker = Worker {
             output,
             receiver,
             counters: Arc::clone(&counters),
             ending: Arc::clone(&ending),
-            unflushed: None,
+            unflushed: VecDeque::new(),
             last_flush: Instant::now(),
         };
+        worker.output.start(&counters)?;
         let thread = std::thread::Builder::new().name(format!("output-{name}")).spawn(move || worker.run())?;
         Ok(Self { name, when_full, sender: Some(sender), counters, ending, thread: Some(thread) })
     }
@@ -145,7 +147,8 @@ struct Worker {
     receiver: Receiver<(u64, Arc<EventBatch>)>,
     counters: Arc<Counters>,
     ending: Arc<AtomicBool>,
-    unflushed: Option<u64>,
+    /// Numbers of the batches that were written and are not yet known to be kept.
+    unflushed: VecDeque<u64>,
     last_flush: Instant,
 }
 
@@ -157,9 +160,9 @@ impl Worker {
                     let taken = self.deliver(&batch);
                     self.counters.batches_queued.fetch_sub(1, Ordering::Relaxed);
                     if !taken {
-                        return;
+                        break;
                     }
-                    self.unflushed = Some(number);
+                    self.unflushed.push_back(number);
                     if self.last_flush.elapsed() >= FLUSH_AFTER {
                         self.flush();
                     }
@@ -168,21 +171,28 @@ impl Worker {
                     self.flush();
                     self.output.idle();
                 }
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.flush();
-                    return;
-                }
+                Err(RecvTimeoutError::Disconnected) => break,
             }
+        }
+        self.flush();
+        let lost = self.output.end();
+        if lost > 0 {
+            tracing::error!(output = self.output.name(), events = lost, "lost at the end: kept nowhere");
         }
     }
 
     fn flush(&mut self) {
-        let Some(number) = self.unflushed else { return };
+        if self.unflushed.is_empty() {
+            return;
+        }
         self.last_flush = Instant::now();
         match self.output.flush() {
-            Ok(()) => {
-                self.unflushed = None;
-                self.counters.flushed.store(number, Ordering::Release);
+            Ok(unkept) => {
+                let unkept = usize::try_from(unkept).unwrap_or(usize::MAX);
+                let kept = self.unflushed.len().saturating_sub(unkept);
+                if let Some(number) = self.unflushed.drain(..kept).next_back() {
+                    self.counters.flushed.store(number, Ordering::Release);
+                }
             }
             Err(failure) => self.failed(&failure, "flush"),
         }
@@ -264,8 +274,8 @@ mod tests {
             taken.push(batch.len());
             Ok(Written { events: batch.len() as u64, ..Written::default() })
         }
-        fn flush(&mut self) -> Result<(), Failure> {
-            Ok(())
+        fn flush(&mut self) -> Result<u64, Failure> {
+            Ok(0)
         }
     }
 

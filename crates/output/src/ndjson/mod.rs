@@ -127,8 +127,9 @@ impl Output for Ndjson {
         }
     }
 
-    fn flush(&mut self) -> Result<(), Failure> {
-        self.file.sync_data().map_err(|error| Failure::Retry(format!("{}: {error}", self.folder.path().display())))
+    fn flush(&mut self) -> Result<u64, Failure> {
+        let synced = self.file.sync_data().map(|()| 0);
+        synced.map_err(|error| Failure::Retry(format!("{}: {error}", self.folder.path().display())))
     }
 }
 

@@ -54,7 +54,7 @@ impl<W: Write + Send> Output for Lines<W> {
         }
     }
 
-    fn flush(&mut self) -> Result<(), Failure> {
-        self.to.flush().map_err(|_| Failure::Closed)
+    fn flush(&mut self) -> Result<u64, Failure> {
+        self.to.flush().map(|()| 0).map_err(|_| Failure::Closed)
     }
 }

@@ -100,8 +100,8 @@ impl Output for Store {
         Ok(Written { events: stored.events, known, bytes: stored.bytes })
     }
 
-    fn flush(&mut self) -> Result<(), Failure> {
-        self.writer.flush().map_err(|error| Failure::Retry(error.to_string()))
+    fn flush(&mut self) -> Result<u64, Failure> {
+        self.writer.flush().map(|()| 0).map_err(|error| Failure::Retry(error.to_string()))
     }
 
     fn idle(&mut self) {
