@@ -58,7 +58,7 @@ pub enum RunError {
 /// # Errors
 /// Why it cannot start or go on.
 pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
-    let place = Place { data: settings.data.clone() };
+    let place = Place { data: settings.data.clone(), fields: crate::schema().fields().to_vec() };
     let decoders = engine::factory(settings).map_err(RunError::Configuration)?;
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -96,7 +96,9 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
     let outputs = settings.output.open(&place)?;
     match settings.sandbox {
         Sandbox::On => {
-            let allowed = Allowed { write: own, read: endpoints.files(), tcp_ports: endpoints.tcp_ports() };
+            let mut tcp_ports = endpoints.tcp_ports();
+            tcp_ports.extend(settings.output.tcp_ports());
+            let allowed = Allowed { write: own, read: endpoints.files(), tcp_ports };
             let facts = sandbox::enter(&allowed)?;
             tracing::info!(
                 landlock = facts.landlock,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 mod batch;
 mod counters;
+pub mod elasticsearch;
 mod known;
 pub mod ndjson;
 mod queue;

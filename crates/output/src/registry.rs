@@ -3,6 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use event::Field;
+
+use crate::remote::{Remote, Service};
 use crate::{OpenError, Output};
 
 /// What an output may need to know of the program it runs in.
@@ -10,6 +13,8 @@ use crate::{OpenError, Output};
 pub struct Place {
     /// The data directory; relative paths in the configuration lie below it.
     pub data: PathBuf,
+    /// All fields that an event may have.
+    pub fields: Vec<&'static Field>,
 }
 
 impl Place {
@@ -20,28 +25,40 @@ impl Place {
 }
 
 macro_rules! outputs {
-    ($($(#[$doc:meta])* $name:ident;)*) => {
+    (
+        local { $($(#[$local_doc:meta])* $local:ident;)* }
+        remote { $($(#[$remote_doc:meta])* $remote:ident;)* }
+    ) => {
         /// The settings of all outputs, each in a table of its own.
         #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct Settings {
-            $($(#[$doc])* pub $name: crate::$name::Settings,)*
+            $($(#[$local_doc])* pub $local: crate::$local::Settings,)*
+            $($(#[$remote_doc])* pub $remote: crate::$remote::Settings,)*
         }
 
         impl Settings {
             /// The names of all outputs there are.
-            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($local),)* $(stringify!($remote)),*];
 
             /// Whether any output is enabled.
             pub fn is_any_enabled(&self) -> bool {
-                false $(|| self.$name.enabled)*
+                false $(|| self.$local.enabled)* $(|| self.$remote.enabled)*
             }
 
             /// The directories that enabled outputs write to.
             pub fn directories(&self, place: &Place) -> Vec<PathBuf> {
                 let mut directories = Vec::new();
-                $(if self.$name.enabled { directories.extend(self.$name.directories(place)); })*
+                $(if self.$local.enabled { directories.extend(self.$local.directories(place)); })*
+                $(if self.$remote.enabled { directories.push(Remote::directory(place, stringify!($remote))); })*
                 directories
+            }
+
+            /// The TCP ports that enabled outputs connect to.
+            pub fn tcp_ports(&self) -> Vec<u16> {
+                let mut ports = Vec::new();
+                $(if self.$remote.enabled { ports.extend(self.$remote.tcp_ports()); })*
+                ports
             }
 
             /// Opens every output that is enabled.
@@ -50,18 +67,40 @@ macro_rules! outputs {
             /// The first that cannot be opened, and why.
             pub fn open(&self, place: &Place) -> Result<Vec<Box<dyn Output>>, OpenError> {
                 let mut outputs: Vec<Box<dyn Output>> = Vec::new();
-                $(if self.$name.enabled { outputs.push(Box::new(self.$name.open(place)?)); })*
+                $(if self.$local.enabled { outputs.push(Box::new(self.$local.open(place)?)); })*
+                $(if self.$remote.enabled {
+                    let (name, settings) = (stringify!($remote), &self.$remote);
+                    let service = settings.service(&place.fields)?;
+                    outputs.push(Box::new(Remote::open(name, Box::new(service), place, &settings.backlog, &settings.bulk)?));
+                })*
                 Ok(outputs)
+            }
+
+            /// Opens the service of an output, enabled or not; `None` if there is none of that name.
+            ///
+            /// # Errors
+            /// When its settings cannot be used.
+            pub fn service(&self, name: &str, fields: &[&'static Field]) -> Result<Option<Box<dyn Service>>, OpenError> {
+                match name {
+                    $(stringify!($remote) => Ok(Some(Box::new(self.$remote.service(fields)?))),)*
+                    _ => Ok(None),
+                }
             }
         }
     };
 }
 
 outputs! {
-    /// Files of JSON lines.
-    ndjson;
-    /// JSON lines on standard output.
-    stdout;
-    /// The event store that the console reads.
-    store;
+    local {
+        /// Files of JSON lines.
+        ndjson;
+        /// JSON lines on standard output.
+        stdout;
+        /// The event store that the console reads.
+        store;
+    }
+    remote {
+        /// Elasticsearch and OpenSearch.
+        elasticsearch;
+    }
 }

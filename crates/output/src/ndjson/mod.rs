@@ -160,7 +160,7 @@ mod tests {
 
     fn open(data: &Path, rotate: u64, files_max: u32) -> Ndjson {
         let settings = Settings { rotate, files_max, ..Settings::default() };
-        settings.open(&Place { data: data.to_owned() }).unwrap()
+        settings.open(&Place { data: data.to_owned(), fields: Vec::new() }).unwrap()
     }
 
     fn numbers(data: &Path) -> Vec<u64> {

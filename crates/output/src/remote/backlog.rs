@@ -118,14 +118,14 @@ impl Backlog {
             if state.stopped {
                 return None;
             }
-            if let Some(work) = state.from_disk(self.bounds.bulk_bytes) {
+            if let Some(work) = state.disk_work(self.bounds.bulk_bytes) {
                 return Some(work);
             }
             let oldest = state.waiting.front().map(|chunk| chunk.since);
             let due = oldest.map(|since| self.bounds.bulk_time.saturating_sub(since.elapsed()));
             match due {
                 Some(due) if due.is_zero() || state.bytes >= self.bounds.bulk_bytes || state.ending => {
-                    return Some(state.from_memory(self.bounds.bulk_bytes));
+                    return Some(state.memory_work(self.bounds.bulk_bytes));
                 }
                 None if state.ending => return None,
                 _ => {}
@@ -226,7 +226,7 @@ impl State {
         Ok(())
     }
 
-    fn from_memory(&self, bytes_max: usize) -> Work {
+    fn memory_work(&self, bytes_max: usize) -> Work {
         let (mut documents, mut bytes, mut last_seq) = (Vec::new(), 0, 0);
         for chunk in &self.waiting {
             if !documents.is_empty() && bytes + chunk.documents.bytes().len() > bytes_max {
@@ -239,7 +239,7 @@ impl State {
         Work { documents, last_seq }
     }
 
-    fn from_disk(&mut self, bytes_max: usize) -> Option<Work> {
+    fn disk_work(&mut self, bytes_max: usize) -> Option<Work> {
         let spill = self.spill.as_mut()?;
         while !spill.is_empty() {
             match spill.read(bytes_max) {

@@ -4,6 +4,7 @@
 mod backlog;
 mod dead_letter;
 mod document;
+mod retry;
 mod sender;
 mod spill;
 
@@ -20,6 +21,7 @@ use backlog::{Backlog, Bounds};
 pub use dead_letter::{DeadLetters, Letter};
 pub use document::Document;
 pub(crate) use document::Documents;
+pub use retry::{Retried, retry};
 use sender::Sender;
 use spill::Spill;
 
@@ -99,11 +101,6 @@ impl Default for BulkSettings {
     }
 }
 
-/// The directory of an output's backlog and dead letters.
-pub(crate) fn directory(place: &Place, name: &str) -> PathBuf {
-    place.data.join("output").join(name)
-}
-
 /// An output that hands everything to a service.
 pub(crate) struct Remote {
     name: &'static str,
@@ -114,6 +111,11 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
+    /// Where an output keeps its backlog and its dead letters.
+    pub(crate) fn directory(place: &Place, name: &str) -> PathBuf {
+        place.data.join("output").join(name)
+    }
+
     /// Opens the backlog, with what an earlier run left in it.
     pub(crate) fn open(
         name: &'static str,
@@ -122,7 +124,7 @@ impl Remote {
         backlog: &BacklogSettings,
         bulk: &BulkSettings,
     ) -> Result<Self, OpenError> {
-        let directory = directory(place, name);
+        let directory = Self::directory(place, name);
         let failed = |error: io::Error| OpenError {
             output: name,
             message: format!("{}: {error}; the analyzer must be able to write there", directory.display()),

@@ -91,23 +91,21 @@ impl Sender {
                     problem.get_or_insert(reason);
                     again.push(*document);
                 }
-                Fate::Refused { status, reason } => {
-                    match self.letters.add(self.name, document, status, &reason) {
-                        Ok(true) => add(&counters.events_refused, 1),
-                        Ok(false) => {
-                            if counters.events_dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-                                tracing::error!(
-                                    output = self.name,
-                                    "dead letters are full: refused events are dropped and counted; see `tapline output retry`"
-                                );
-                            }
-                        }
-                        Err(error) => {
-                            problem.get_or_insert(format!("a refused event cannot be put aside: {error}"));
-                            again.push(*document);
+                Fate::Refused { status, reason } => match self.letters.add(self.name, document, status, &reason) {
+                    Ok(true) => add(&counters.events_refused, 1),
+                    Ok(false) => {
+                        if counters.events_dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                            tracing::error!(
+                                output = self.name,
+                                "dead letters are full: refused events are dropped and counted; see `tapline output retry`"
+                            );
                         }
                     }
-                }
+                    Err(error) => {
+                        problem.get_or_insert(format!("a refused event cannot be put aside: {error}"));
+                        again.push(*document);
+                    }
+                },
             }
         }
         if let Err(error) = self.letters.flush() {

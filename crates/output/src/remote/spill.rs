@@ -48,12 +48,8 @@ impl Spill {
     /// Opens the directory and reads what an earlier run left there.
     pub(super) fn open(directory: PathBuf, limit: u64) -> io::Result<Self> {
         std::fs::create_dir_all(&directory)?;
-        let confirmed = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(directory.join("confirmed"))?;
+        let confirmed =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(directory.join("confirmed"))?;
         let mut spill = Self {
             directory,
             limit,
@@ -95,7 +91,11 @@ impl Spill {
         }
         if let Some(last) = self.records.back() {
             let delivered = confirmed.filter(|seq| *seq <= last.seq);
-            tracing::info!(events = self.events, bytes = self.used, "an earlier run left events that were not delivered");
+            tracing::info!(
+                events = self.events,
+                bytes = self.used,
+                "an earlier run left events that were not delivered"
+            );
             if let Some(seq) = delivered {
                 self.confirm(seq);
             }
@@ -302,7 +302,10 @@ mod tests {
 
     fn times(spill: &Spill) -> Vec<u64> {
         let (found, _) = spill.read(usize::MAX).unwrap();
-        found.iter().flat_map(|documents| documents.iter().map(|document| document.time.nanos()).collect::<Vec<_>>()).collect()
+        found
+            .iter()
+            .flat_map(|documents| documents.iter().map(|document| document.time.nanos()).collect::<Vec<_>>())
+            .collect()
     }
 
     #[test]

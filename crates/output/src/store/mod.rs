@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn open(data: &Path) -> Store {
-        Settings::default().open(&Place { data: data.to_owned() }).unwrap()
+        Settings::default().open(&Place { data: data.to_owned(), fields: Vec::new() }).unwrap()
     }
 
     fn numbers(data: &Path) -> Vec<u64> {
@@ -162,7 +162,7 @@ mod tests {
     fn two_writers_of_one_directory_are_refused() {
         let data = tempfile::tempdir().unwrap();
         let _first = open(data.path());
-        let second = Settings::default().open(&Place { data: data.path().to_owned() });
+        let second = Settings::default().open(&Place { data: data.path().to_owned(), fields: Vec::new() });
         assert!(second.err().unwrap().to_string().contains("another process"));
     }
 }

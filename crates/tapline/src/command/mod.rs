@@ -12,10 +12,12 @@ mod doctor;
 mod grab;
 mod keys;
 mod live;
+mod output;
 mod pin;
 mod remote;
 mod replay;
 mod selection;
+mod setup;
 mod sources;
 mod status;
 mod up;
@@ -42,6 +44,8 @@ pub enum Command {
     Sources(sources::Sources),
     Pin(pin::Pin),
     Keys(keys::Keys),
+    Setup(setup::Setup),
+    Output(output::Output),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -62,6 +66,8 @@ impl Command {
             Self::Sources(sources) => sources.run(),
             Self::Pin(pin) => pin.run(),
             Self::Keys(keys) => keys.run(),
+            Self::Setup(setup) => setup.run(),
+            Self::Output(output) => output.run(),
             Self::Doctor(doctor) => doctor.run(),
             Self::Completions(completions) => completions.run(),
         }
