@@ -10,7 +10,7 @@ use packet::{Epoch, SourceName, Timestamp};
 /// Name of the file in the state directory.
 const FILE: &str = "analyzer-positions.json";
 /// Epochs kept per source, the newest; older ones end long before.
-const EPOCHS_MAX: usize = 8;
+const EPOCHS_MAX: usize = 256;
 /// Batches remembered per epoch to find the one that holds a packet.
 const BATCHES_MAX: usize = 100_000;
 

@@ -4,10 +4,12 @@
 
 mod capture;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
 
 use decode::protocols;
+use event::Kind;
 
 /// Captures of a protocol, sorted by name.
 fn captures(protocol: &str) -> Vec<PathBuf> {
@@ -83,4 +85,33 @@ fn a_capture_twice_gives_the_same_events_with_the_same_ids() {
             assert_eq!(once, capture::documents(&path, ""));
         }
     }
+}
+
+/// Whether every value of a document stands in the tables; the paths of those that do not.
+fn unknown(value: &serde_json::Value, path: &str, known: &BTreeMap<&str, Kind>, out: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(members) if known.get(path) != Some(&Kind::Object) => {
+            for (name, member) in members {
+                let deeper = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                unknown(member, &deeper, known, out);
+            }
+        }
+        serde_json::Value::Array(list) => list.iter().for_each(|member| unknown(member, path, known, out)),
+        _ if known.contains_key(path) || path == "_id" => {}
+        _ => drop(out.insert(path.to_owned())),
+    }
+}
+
+#[test]
+fn every_field_stands_in_the_tables() {
+    let known: BTreeMap<&str, Kind> = decode::schema().fields().iter().map(|field| (field.path, field.kind)).collect();
+    let mut wrong = BTreeSet::new();
+    for protocol in protocols::ALL {
+        for path in captures(protocol.name) {
+            for document in capture::documents(&path, "") {
+                unknown(&document, "", &known, &mut wrong);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "a mapping that is strict would refuse these: {wrong:?}");
 }

@@ -60,6 +60,7 @@ impl Queue {
             ending: Arc::clone(&ending),
             unflushed: VecDeque::new(),
             last_flush: Instant::now(),
+            failing: false,
         };
         worker.output.start(&counters)?;
         let thread = std::thread::Builder::new().name(format!("output-{name}")).spawn(move || worker.run())?;
@@ -150,6 +151,8 @@ struct Worker {
     /// Numbers of the batches that were written and are not yet known to be kept.
     unflushed: VecDeque<u64>,
     last_flush: Instant,
+    /// Whether the last attempt failed.
+    failing: bool,
 }
 
 impl Worker {
@@ -198,9 +201,10 @@ impl Worker {
         }
     }
 
-    fn failed(&self, failure: &Failure, what: &str) {
+    fn failed(&mut self, failure: &Failure, what: &str) {
         add(&self.counters.failures, 1);
-        if self.counters.failing.swap(1, Ordering::Relaxed) == 0 {
+        self.counters.failing.store(1, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.failing, true) {
             tracing::warn!(output = self.output.name(), "cannot {what}: {failure}; trying again until it works");
         }
     }
@@ -216,7 +220,8 @@ impl Worker {
                     add(&self.counters.events_known, written.known);
                     add(&self.counters.bytes_written, written.bytes);
                     add(&self.counters.batches_written, 1);
-                    if self.counters.failing.swap(0, Ordering::Relaxed) == 1 {
+                    if std::mem::take(&mut self.failing) {
+                        self.counters.failing.store(0, Ordering::Relaxed);
                         tracing::info!(output = self.output.name(), "works again");
                     }
                     return true;

@@ -63,6 +63,8 @@ pub struct Elasticsearch {
     fields: Vec<&'static Field>,
     names: Names,
     is_set_up: bool,
+    /// Documents in one request at most: fewer after a server was too busy.
+    portion: usize,
 }
 
 impl Elasticsearch {
@@ -77,6 +79,7 @@ impl Elasticsearch {
             settings: settings.clone(),
             fields: fields.to_vec(),
             is_set_up: !settings.setup,
+            portion: usize::MAX,
         })
     }
 
@@ -160,15 +163,31 @@ impl Elasticsearch {
             413 if documents.len() > 1 => {
                 let (first, second) = documents.split_at(documents.len() / 2);
                 let mut fates = self.send_part(first)?;
-                // What is known of the first half is not thrown away when the second fails.
-                match self.send_part(second) {
-                    Ok(more) => fates.extend(more),
-                    Err(problem) => fates.resize(documents.len(), Fate::Later(problem.0)),
-                }
+                self.send_after(&mut fates, second);
                 Ok(fates)
             }
             413 => Ok(vec![Fate::Refused { status: 413, reason: answer.summary() }]),
+            429 => {
+                // Less at once may find room.
+                self.portion = (documents.len() / 2).max(1);
+                Err(Unavailable(answer.summary()))
+            }
             _ => Err(Unavailable(answer.summary())),
+        }
+    }
+
+    /// Sends what comes after a part whose fate is known: that is not thrown away when this fails.
+    /// Gives whether it did not.
+    fn send_after(&mut self, fates: &mut Vec<Fate>, documents: &[Document<'_>]) -> bool {
+        match self.send_part(documents) {
+            Ok(more) => {
+                fates.extend(more);
+                true
+            }
+            Err(problem) => {
+                fates.resize(fates.len() + documents.len(), Fate::Later(problem.0));
+                false
+            }
         }
     }
 }
@@ -180,6 +199,17 @@ impl Service for Elasticsearch {
             tracing::info!("connected to {server}");
             self.is_set_up = true;
         }
-        self.send_part(documents)
+        let mut parts = documents.chunks(self.portion);
+        let mut fates = self.send_part(parts.next().unwrap_or_default())?;
+        for part in parts {
+            if !self.send_after(&mut fates, part) {
+                // Where the servers are too busy or away for a part, the rest comes later, too.
+                fates.resize(documents.len(), Fate::Later("after a part that was not taken".to_owned()));
+                return Ok(fates);
+            }
+        }
+        // Slowly back to whole bulks.
+        self.portion = self.portion.saturating_add(self.portion / 8 + 1);
+        Ok(fates)
     }
 }

@@ -188,6 +188,10 @@ impl Output for Remote {
         unkept.map_err(|error| Failure::Retry(format!("its backlog on disk: {error}")))
     }
 
+    fn idle(&mut self) {
+        self.show();
+    }
+
     fn end(&mut self) -> u64 {
         let left = self.backlog.end(END_PATIENCE).unwrap_or_else(|error| {
             tracing::error!(output = self.name, "the backlog could not be kept on disk: {error}");

@@ -4,12 +4,16 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use super::dead_letter::Letter;
 use super::{Document, Fate, Service};
 
 /// Events in one request.
 const AT_ONCE: usize = 1000;
+/// How often in a row nothing may be taken before giving up, and the pause after the first attempt; it grows.
+const ATTEMPTS: u32 = 8;
+const PAUSE: Duration = if cfg!(test) { Duration::from_millis(1) } else { Duration::from_millis(100) };
 
 /// What became of the events of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,19 +91,7 @@ fn send(
     left: &mut Vec<u8>,
     problem: &mut Option<String>,
 ) -> io::Result<()> {
-    let documents: Vec<Document<'_>> = letters.iter().map(Letter::document).collect();
-    // Once the service is away, the rest is only copied.
-    let fates = match problem {
-        Some(problem) => vec![Fate::Later(problem.clone()); documents.len()],
-        None => match service.send(&documents) {
-            Ok(fates) => fates,
-            Err(unavailable) => {
-                let later = vec![Fate::Later(unavailable.0.clone()); documents.len()];
-                *problem = Some(unavailable.0);
-                later
-            }
-        },
-    };
+    let fates = fates(service, letters, problem);
     let mut fates = fates.into_iter();
     for letter in letters.iter_mut() {
         match fates.next() {
@@ -120,6 +112,44 @@ fn send(
     }
     letters.clear();
     Ok(())
+}
+
+/// The fate of each letter, after a few attempts.
+fn fates(service: &mut dyn Service, letters: &[Letter], problem: &mut Option<String>) -> Vec<Fate> {
+    let mut fates = vec![Fate::Later(String::new()); letters.len()];
+    let mut attempts = 0;
+    // Once the service is away, the rest is only copied.
+    while problem.is_none() {
+        let due: Vec<usize> =
+            fates.iter().enumerate().filter(|(_, fate)| matches!(fate, Fate::Later(_))).map(|(at, _)| at).collect();
+        let documents: Vec<Document<'_>> = due.iter().filter_map(|at| letters.get(*at)).map(Letter::document).collect();
+        let failed = match service.send(&documents) {
+            Ok(found) => {
+                if found.iter().any(|fate| !matches!(fate, Fate::Later(_))) {
+                    attempts = 0;
+                }
+                let mut later = None;
+                for (at, fate) in due.into_iter().zip(found) {
+                    if let Fate::Later(reason) = &fate {
+                        later.get_or_insert_with(|| reason.clone());
+                    }
+                    if let Some(place) = fates.get_mut(at) {
+                        *place = fate;
+                    }
+                }
+                later
+            }
+            Err(unavailable) => Some(unavailable.0),
+        };
+        let Some(failed) = failed else { break };
+        attempts += 1;
+        if attempts == ATTEMPTS {
+            *problem = Some(failed);
+            break;
+        }
+        std::thread::sleep(PAUSE * attempts);
+    }
+    fates
 }
 
 #[cfg(test)]

@@ -62,7 +62,6 @@ impl Sender {
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }
-        add(&counters.batches_written, 1);
         if counters.failing.swap(0, Ordering::Relaxed) == 1 {
             tracing::info!(output = self.name, "works again");
         }
