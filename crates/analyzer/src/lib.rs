@@ -14,7 +14,6 @@ pub mod log;
 pub mod order;
 pub mod pool;
 pub mod position;
-pub mod processors;
 mod protocol_options;
 mod render;
 mod run;

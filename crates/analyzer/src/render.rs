@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use event::{Event, JsonWriter, Schema};
+use processors::Processors;
 
-use crate::processors::Processors;
 use crate::settings::Settings;
 use crate::worker::Render;
 
@@ -27,7 +27,10 @@ impl Render for JsonLines {
 
 /// Makes renderers that write JSON lines, one per worker.
 pub fn json_renderer(settings: &Settings, schema: &'static Schema) -> Arc<dyn Fn() -> Box<dyn Render> + Send + Sync> {
-    let processors = Processors::new(&settings.tags, &settings.processors);
+    for problem in settings.processors.unknown() {
+        tracing::warn!("{problem}");
+    }
+    let processors = settings.processors.after_tags(&settings.tags);
     Arc::new(move || {
         let line = JsonLines { processors: processors.clone(), writer: JsonWriter::new(schema) };
         Box::new(line)

@@ -58,7 +58,7 @@ pub enum RunError {
 /// # Errors
 /// Why it cannot start or go on.
 pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
-    let place = Place { data: settings.data.clone(), fields: crate::schema().fields().to_vec() };
+    let place = Place { data: settings.data.clone(), fields: settings.fields() };
     let decoders = engine::factory(settings).map_err(RunError::Configuration)?;
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),

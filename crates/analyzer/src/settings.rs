@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use decode::config::{Config, Flows, Limits, Profile};
+use event::Field;
+use processors::Processors;
 
 use crate::follow::Start;
-use crate::processors::Processor;
 use crate::protocol_options::ProtocolOptions;
 
 /// `[analyzer]`.
@@ -56,8 +57,9 @@ pub struct Settings {
     pub internal_networks: Vec<String>,
     /// Labels for every event.
     pub tags: Vec<String>,
-    /// What is done to every event, in Packetbeat's words; `drop_fields` is known.
-    pub processors: Vec<Processor>,
+    /// What is done to every event, in Packetbeat's words.
+    #[serde(deserialize_with = "processors_of_events")]
+    pub processors: Processors,
 }
 
 /// `[analyzer.curve]`: both, or none for a feed in the clear.
@@ -104,7 +106,7 @@ impl Default for Settings {
             limits: Limits::default(),
             internal_networks: Vec::new(),
             tags: Vec::new(),
-            processors: Vec::new(),
+            processors: Processors::default(),
         }
     }
 }
@@ -129,6 +131,11 @@ impl Settings {
             limits: self.limits.clone(),
             internal_networks: self.internal_networks.clone(),
         }
+    }
+
+    /// All fields that an event may have: those of the tables, and those that the processors make.
+    pub fn fields(&self) -> Vec<&'static Field> {
+        crate::schema().fields().iter().chain(self.processors.fields()).copied().collect()
     }
 
     /// The state directory.
@@ -157,6 +164,11 @@ impl Settings {
             given => Some(given.to_owned()),
         }
     }
+}
+
+/// Checked against the fields there are while they are read, so that a mistake is named with its line.
+fn processors_of_events<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Processors, D::Error> {
+    Processors::deserialize(crate::schema().fields(), deserializer)
 }
 
 fn unix(path: &Path) -> String {

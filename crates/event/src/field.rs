@@ -1,7 +1,7 @@
 //! Fields and their tables. A schema is all tables together: it fixes the order of fields in JSON and finds mistakes.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What a field holds; the Elasticsearch type follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,11 +39,41 @@ pub struct Field {
 }
 
 const UNRANKED: u16 = u16::MAX;
+/// Fields of the configuration have ranks from here on.
+const CUSTOM: u16 = 0x8000;
+/// As many there may be in the life of a process.
+const CUSTOM_MAX: usize = 0x4000;
+
+/// The fields that configurations made. They stay, as those of the tables do; each path and kind is there once.
+static CUSTOM_FIELDS: Mutex<Vec<&'static Field>> = Mutex::new(Vec::new());
 
 impl Field {
     /// Used by [`crate::fields!`].
     pub const fn new(path: &'static str, kind: Kind, meaning: &'static str) -> Self {
         Self { path, kind, meaning, rank: AtomicU16::new(UNRANKED) }
+    }
+
+    /// A field that stands in no table because the configuration made it up: the same for the same path and kind. Its place
+    /// among the others follows from its path. `None` when a process has made thousands of them.
+    pub fn custom(path: &str, kind: Kind) -> Option<&'static Self> {
+        let mut made = CUSTOM_FIELDS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = made.iter().find(|field| field.path == path && field.kind == kind) {
+            return Some(known);
+        }
+        if made.len() >= CUSTOM_MAX {
+            return None;
+        }
+        let rank = AtomicU16::new(CUSTOM + made.len() as u16);
+        let path = Box::leak(path.to_owned().into_boxed_str());
+        let field: &'static Self =
+            Box::leak(Box::new(Self { path, kind, meaning: "Made by the configuration.", rank }));
+        made.push(field);
+        Some(field)
+    }
+
+    /// Whether the configuration made it.
+    pub(crate) fn is_custom(&self) -> bool {
+        (CUSTOM..UNRANKED).contains(&self.rank())
     }
 
     #[inline]
@@ -95,22 +125,10 @@ impl std::fmt::Display for SchemaError {
 
 impl std::error::Error for SchemaError {}
 
-/// How a field's place in the document is written.
-#[derive(Debug)]
-pub(crate) struct Place {
-    /// Numbers of the objects around it, outermost first.
-    pub(crate) objects: Vec<u16>,
-    /// `"name":`
-    pub(crate) key: String,
-}
-
 /// All fields that may stand in an event, in the order of their paths.
 #[derive(Debug)]
 pub struct Schema {
     fields: Vec<&'static Field>,
-    pub(crate) places: Vec<Place>,
-    /// `"name":{` of each object.
-    pub(crate) object_keys: Vec<String>,
 }
 
 impl Schema {
@@ -132,24 +150,15 @@ impl Schema {
                 return Err(SchemaError::ValueAndObject(pair[0].path));
             }
         }
-        let mut object_keys = Vec::new();
-        let mut numbers: HashMap<&'static str, u16> = HashMap::new();
-        let mut places = Vec::with_capacity(fields.len());
         for (rank, field) in fields.iter().enumerate() {
             field.rank.store(rank as u16, Ordering::Relaxed);
-            let mut objects = Vec::new();
-            let mut name_at = 0;
-            for (dot, _) in field.path.match_indices('.') {
-                let number = *numbers.entry(&field.path[..dot]).or_insert_with(|| {
-                    object_keys.push(format!("\"{}\":{{", &field.path[name_at..dot]));
-                    (object_keys.len() - 1) as u16
-                });
-                objects.push(number);
-                name_at = dot + 1;
-            }
-            places.push(Place { objects, key: format!("\"{}\":", &field.path[name_at..]) });
         }
-        Ok(Self { fields, places, object_keys })
+        Ok(Self { fields })
+    }
+
+    /// Whether a field stands in one of its tables.
+    pub(crate) fn has(&self, field: &'static Field) -> bool {
+        self.fields.get(usize::from(field.rank())).is_some_and(|known| std::ptr::eq(*known, field))
     }
 
     /// All fields in the order of their paths.

@@ -1,6 +1,6 @@
 //! Events as JSON objects: nested by the dots of their paths, keys in the order of the schema, one line each.
 
-use crate::{Event, Key, Schema, Value, common};
+use crate::{Event, Extra, ExtraValue, Field, Key, Schema, Value};
 use hashbrown::HashMap;
 use std::net::IpAddr;
 
@@ -18,7 +18,7 @@ pub struct JsonWriter<'s> {
 #[derive(Debug, Default)]
 struct Shape {
     /// What stands before each value, one after the other, and behind the last.
-    text: String,
+    text: Vec<u8>,
     /// In the order in which they are written: where the text before the value ends, and the place of the field.
     steps: Vec<(usize, usize)>,
 }
@@ -33,7 +33,7 @@ impl<'s> JsonWriter<'s> {
     }
 
     /// Appends the event to `out` as one JSON object without line end: `_id`, the fields, and under `tapline` where its
-    /// packets are. A field that is not in the schema is left out (a test of the tables finds it).
+    /// packets are. A field that is neither in the schema nor made by the configuration is left out (a test of the tables finds it).
     pub fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
         let (extras, extra_count) = extras_of(event);
         let extras = extras.get(..extra_count).unwrap_or_default();
@@ -42,14 +42,14 @@ impl<'s> JsonWriter<'s> {
         self.ranks.extend(extras.iter().map(|extra| extra.field().rank()));
         let number = match self.known.get(self.ranks.as_slice()) {
             Some(number) => *number,
-            None => self.remember(),
+            None => self.remember(event, extras),
         };
         let Some(shape) = self.shapes.get(number) else { return };
 
         out.extend_from_slice(b"{\"_id\":\"");
         out.extend_from_slice(&event.id().digits());
         out.push(b'"');
-        let (text, mut at) = (shape.text.as_bytes(), 0);
+        let (text, mut at) = (shape.text.as_slice(), 0);
         for &(end, index) in &shape.steps {
             out.extend_from_slice(text.get(at..end).unwrap_or_default());
             at = end;
@@ -57,7 +57,7 @@ impl<'s> JsonWriter<'s> {
                 Some((_, value)) => write_value(event, value, out),
                 None => {
                     if let Some(extra) = extras.get(index - event.fields().len()) {
-                        extra.write(event, out);
+                        write_extra(*extra, event, out);
                     }
                 }
             }
@@ -66,60 +66,49 @@ impl<'s> JsonWriter<'s> {
     }
 
     #[cold]
-    fn remember(&mut self) -> usize {
+    fn remember(&mut self, event: &Event, extras: &[Extra]) -> usize {
         if self.shapes.len() >= SHAPES_MAX {
             self.shapes.clear();
             self.known.clear();
         }
+        let fields = event.fields().iter().map(|(field, _)| *field).chain(extras.iter().map(|extra| extra.field()));
         let number = self.shapes.len();
-        self.shapes.push(self.shape());
+        self.shapes.push(shape(self.schema, fields));
         self.known.insert(self.ranks.as_slice().into(), number);
         number
     }
-
-    /// The fields in the order of the schema, without those that are not in it.
-    fn shape(&self) -> Shape {
-        let ranks = self.ranks.iter().enumerate();
-        let known = ranks.filter(|(_, rank)| usize::from(**rank) < self.schema.places.len());
-        let mut order: Vec<_> = known.map(|(index, rank)| (*rank, index)).collect();
-        order.sort_unstable();
-        let mut shape = Shape::default();
-        let mut open: &[u16] = &[];
-        for (at, &(rank, index)) in order.iter().enumerate() {
-            // Of a field set twice the last value counts.
-            if order.get(at + 1).is_some_and(|next| next.0 == rank) {
-                continue;
-            }
-            let place = &self.schema.places[usize::from(rank)];
-            let shared = open.iter().zip(&place.objects).take_while(|(a, b)| a == b).count();
-            shape.text.extend(std::iter::repeat_n('}', open.len() - shared));
-            shape.text.push(',');
-            for &object in &place.objects[shared..] {
-                shape.text.push_str(&self.schema.object_keys[usize::from(object)]);
-            }
-            shape.text.push_str(&place.key);
-            shape.steps.push((shape.text.len(), index));
-            open = &place.objects;
-        }
-        shape.text.extend(std::iter::repeat_n('}', open.len() + 1));
-        shape
-    }
 }
 
-/// What every event has beside its fields.
-#[derive(Debug, Clone, Copy)]
-enum Extra {
-    Time,
-    Type,
-    FirstPacket,
-    LastPacket,
-    Source,
-    Epoch,
-    Name,
-    Interface,
-    Partial,
-    CaptureLoss,
-    Anomalies,
+/// The fields in the order of their paths, without those that are neither in the schema nor made by the configuration.
+fn shape(schema: &Schema, fields: impl Iterator<Item = &'static Field>) -> Shape {
+    let known = fields.enumerate().filter(|(_, field)| field.is_custom() || schema.has(field));
+    let mut order: Vec<_> = known.map(|(index, field)| (field.path, index)).collect();
+    order.sort_unstable_by(|a, b| a.0.split('.').cmp(b.0.split('.')).then(a.1.cmp(&b.1)));
+    let mut shape = Shape::default();
+    let mut text = Vec::new();
+    let mut open: Vec<&str> = Vec::new();
+    for (at, &(path, index)) in order.iter().enumerate() {
+        // Of a field set twice the last value counts.
+        if order.get(at + 1).is_some_and(|next| next.0 == path) {
+            continue;
+        }
+        let (objects, name) = path.rsplit_once('.').map_or((None, path), |(objects, name)| (Some(objects), name));
+        let objects: Vec<&str> = objects.into_iter().flat_map(|objects| objects.split('.')).collect();
+        let shared = open.iter().zip(&objects).take_while(|(a, b)| a == b).count();
+        text.extend(std::iter::repeat_n(b'}', open.len() - shared));
+        text.push(b',');
+        for object in objects.iter().skip(shared) {
+            write_string(object, &mut text);
+            text.extend_from_slice(b":{");
+        }
+        write_string(name, &mut text);
+        text.push(b':');
+        shape.steps.push((text.len(), index));
+        open = objects;
+    }
+    text.extend(std::iter::repeat_n(b'}', open.len() + 1));
+    shape.text = text;
+    shape
 }
 
 /// Those of this event, and how many there are.
@@ -138,46 +127,34 @@ fn extras_of(event: &Event) -> ([Extra; 11], usize) {
             count += 1;
         }
     }
+    if event.left_out != 0 {
+        let mut kept = 0;
+        for at in 0..count {
+            if event.left_out & list[at].bit() == 0 {
+                list[kept] = list[at];
+                kept += 1;
+            }
+        }
+        count = kept;
+    }
     (list, count)
 }
 
-impl Extra {
-    const fn field(self) -> &'static crate::Field {
-        match self {
-            Self::Time => &common::TIMESTAMP,
-            Self::Type => &common::TYPE,
-            Self::FirstPacket => &common::TAPLINE_FIRST_PACKET,
-            Self::LastPacket => &common::TAPLINE_LAST_PACKET,
-            Self::Source => &common::TAPLINE_SOURCE,
-            Self::Epoch => &common::TAPLINE_EPOCH,
-            Self::Name => &common::OBSERVER_NAME,
-            Self::Interface => &common::OBSERVER_INTERFACE,
-            Self::Partial => &common::TAPLINE_PARTIAL,
-            Self::CaptureLoss => &common::TAPLINE_CAPTURE_LOSS,
-            Self::Anomalies => &common::TAPLINE_ANOMALIES,
-        }
-    }
-
-    fn write(self, event: &Event, out: &mut Vec<u8>) {
-        let origin = &event.origin;
-        match self {
-            Self::Time => write_time(event.time, out),
-            Self::Type => write_string(event.event_type, out),
-            Self::FirstPacket => write_number(origin.first_packet, out),
-            Self::LastPacket => write_number(origin.last_packet, out),
-            Self::Source | Self::Name => write_string(&origin.observer.name, out),
-            Self::Epoch => write_string(&origin.observer.epoch, out),
-            Self::Interface => write_string(&origin.interface, out),
-            Self::Partial => out.extend_from_slice(b"true"),
-            Self::CaptureLoss => write_number(event.capture_loss, out),
-            Self::Anomalies => write_list(&event.anomalies, out, |anomaly, out| {
-                out.extend_from_slice(b"{\"name\":");
-                write_string(anomaly.name, out);
-                out.extend_from_slice(b",\"offset\":");
-                write_number(anomaly.offset, out);
-                out.push(b'}');
-            }),
-        }
+fn write_extra(extra: Extra, event: &Event, out: &mut Vec<u8>) {
+    match extra.value(event) {
+        Some(ExtraValue::Time(time)) => write_time(time, out),
+        Some(ExtraValue::Text(text)) => write_string(text, out),
+        Some(ExtraValue::Number(number)) => write_number(number, out),
+        Some(ExtraValue::Bool(truth)) => write_value(event, &Value::Bool(truth), out),
+        Some(ExtraValue::Anomalies(anomalies)) => write_list(anomalies, out, |anomaly, out| {
+            out.extend_from_slice(b"{\"name\":");
+            write_string(anomaly.name, out);
+            out.extend_from_slice(b",\"offset\":");
+            write_number(anomaly.offset, out);
+            out.push(b'}');
+        }),
+        // Only those that the event has are asked for.
+        None => out.extend_from_slice(b"null"),
     }
 }
 
@@ -338,7 +315,7 @@ fn escape(byte: u8, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Observer, Origin};
+    use crate::{Kind, Observer, Origin, Prune, common};
     use packet::Timestamp;
     use std::sync::{Arc, OnceLock};
 
@@ -392,6 +369,58 @@ mod tests {
         assert_eq!(json["tapline"]["anomalies"][0]["name"], "dns.cut");
         assert_eq!(json["observer"]["ingress"]["interface"]["name"], "eth0");
         assert_eq!(json["_id"], event.id().to_string());
+    }
+
+    #[test]
+    fn fields_of_the_configuration_stand_among_those_of_the_schema() {
+        let mut event = event();
+        let (inside, alone) =
+            (Field::custom("dns.id2", Kind::Long).unwrap(), Field::custom("a\"b.c", Kind::Keyword).unwrap());
+        assert!(std::ptr::eq(inside, Field::custom("dns.id2", Kind::Long).unwrap()));
+        event.put(inside, 2u8);
+        event.put(&ID, 1u8);
+        event.put_text(&NAME, "n");
+        event.put(alone, "d");
+        let json = written(&event);
+        assert_eq!(json["dns"], serde_json::json!({"id": 1, "id2": 2, "question": {"name": "n"}}));
+        assert_eq!(json["a\"b"]["c"], "d");
+        let mut other = self::event();
+        other.put(alone, "e");
+        assert_eq!(written(&other)["a\"b"]["c"], "e");
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_written_and_may_be_set_instead() {
+        let mut event = event();
+        let id = event.id().to_string();
+        for extra in Extra::ALL {
+            event.leave_out(extra);
+        }
+        assert_eq!(
+            written(&event),
+            serde_json::json!({"_id": id, "@timestamp": "1970-01-01T00:00:01.000Z", "type": "dns"})
+        );
+        event.put(&common::OBSERVER_NAME, "other");
+        assert_eq!(written(&event)["observer"]["name"], "other");
+    }
+
+    #[test]
+    fn members_are_pruned_in_objects_and_lists_and_empty_objects_go() {
+        let mut event = event();
+        let name = event.text("n");
+        event.put(
+            &ANSWERS,
+            vec![Value::object([("name", name), ("ttl", 1u8.into())]), Value::object([("ttl", 2u8.into())])],
+        );
+        event.put(&ID, 1u8);
+        event.prune(|path, _| match path {
+            "dns.answers.ttl" | "dns.id" => Prune::Drop,
+            "dns.answers" => Prune::Inside,
+            _ => Prune::Keep,
+        });
+        assert_eq!(written(&event)["dns"], serde_json::json!({"answers": [{"name": "n"}]}));
+        event.prune(|path, _| if path == "dns.answers" { Prune::Inside } else { Prune::Drop });
+        assert!(event.fields().is_empty());
     }
 
     #[test]

@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 pub mod common;
+mod extra;
 mod field;
 mod id;
 mod json;
 mod spare;
 mod value;
 
+pub use extra::{Extra, ExtraValue};
 pub use field::{Field, Kind, Schema, SchemaError};
 pub use id::EventId;
 pub use json::JsonWriter;
@@ -73,6 +75,19 @@ pub struct Event {
     pub anomalies: Vec<Anomaly>,
     fields: Vec<(&'static Field, Value)>,
     text: String,
+    /// Bits of the [`Extra`]s that are left out.
+    left_out: u16,
+}
+
+/// What becomes of a field, or of a member of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prune {
+    /// It stays, with all below it.
+    Keep,
+    /// It goes.
+    Drop,
+    /// It stays if members of it do.
+    Inside,
 }
 
 impl Event {
@@ -89,6 +104,7 @@ impl Event {
             anomalies: Vec::new(),
             fields,
             text,
+            left_out: 0,
         }
     }
 
@@ -182,31 +198,37 @@ impl Event {
         self.fields.retain(|(set, _)| !std::ptr::eq(*set, field));
     }
 
-    /// Takes away the fields, and the members of objects whose keys come from packets, whose path `keep` refuses.
-    pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+    /// Takes away what `decide` says of fields and of members of objects, also in lists: told are the path and whether there can be
+    /// something below it. Objects that this leaves without a member go too. [`Extra`]s are not asked about.
+    pub fn prune(&mut self, mut decide: impl FnMut(&str, bool) -> Prune) {
         let text = &self.text;
         let mut path = String::new();
-        self.fields.retain_mut(|(field, value)| {
-            if !keep(field.path) {
-                return false;
+        self.fields.retain_mut(|(field, value)| match decide(field.path, has_members(value)) {
+            Prune::Keep => true,
+            Prune::Drop => false,
+            Prune::Inside => {
+                path.clear();
+                path.push_str(field.path);
+                prune_members(value, &mut path, text, &mut decide)
             }
-            if let Value::Object(members) = value {
-                members.retain(|(key, _)| {
-                    path.clear();
-                    path.push_str(field.path);
-                    path.push('.');
-                    path.push_str(match key {
-                        Key::Static(key) => key,
-                        Key::Text(span) => {
-                            let start = span.start as usize;
-                            text.get(start..start + span.length as usize).unwrap_or_default()
-                        }
-                    });
-                    keep(&path)
-                });
-            }
-            true
         });
+    }
+
+    /// Leaves out what the event has beside its fields; [`Extra::Time`] and [`Extra::Type`] stay all the same.
+    pub fn leave_out(&mut self, extra: Extra) {
+        if !extra.is_mandatory() {
+            self.left_out |= extra.bit();
+        }
+    }
+
+    /// The fields, to be changed: as they were set, a later one with the same path counts.
+    pub fn fields_mut(&mut self) -> &mut Vec<(&'static Field, Value)> {
+        &mut self.fields
+    }
+
+    /// The text of a member's key.
+    pub fn key<'a>(&'a self, key: &'a Key) -> &'a str {
+        key.text_in(&self.text)
     }
 
     /// All fields in the order they were set.
@@ -222,6 +244,45 @@ impl Event {
     pub(crate) fn span(&self, span: Span) -> &str {
         let start = span.start as usize;
         self.text.get(start..start + span.length as usize).unwrap_or_default()
+    }
+}
+
+fn has_members(value: &Value) -> bool {
+    match value {
+        Value::Object(_) => true,
+        Value::List(values) => values.iter().any(has_members),
+        _ => false,
+    }
+}
+
+/// Whether something is left.
+fn prune_members(
+    value: &mut Value,
+    path: &mut String,
+    text: &str,
+    decide: &mut impl FnMut(&str, bool) -> Prune,
+) -> bool {
+    match value {
+        Value::Object(members) => {
+            let length = path.len();
+            members.retain_mut(|(key, value)| {
+                path.truncate(length);
+                path.push('.');
+                path.push_str(key.text_in(text));
+                match decide(path, has_members(value)) {
+                    Prune::Keep => true,
+                    Prune::Drop => false,
+                    Prune::Inside => prune_members(value, path, text, decide),
+                }
+            });
+            path.truncate(length);
+            !members.is_empty()
+        }
+        Value::List(values) => {
+            values.retain_mut(|value| prune_members(value, path, text, decide));
+            !values.is_empty()
+        }
+        _ => true,
     }
 }
 

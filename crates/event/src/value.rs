@@ -54,7 +54,28 @@ impl From<&'static str> for Key {
     }
 }
 
+impl Key {
+    pub(crate) fn text_in(self, text: &str) -> &str {
+        match self {
+            Self::Static(key) => key,
+            Self::Text(span) => {
+                let start = span.start as usize;
+                text.get(start..start + span.length as usize).unwrap_or_default()
+            }
+        }
+    }
+}
+
 impl Value {
+    /// Of a text its first `length` bytes, which must end where a character does. Anything else, or a shorter text, stays.
+    pub fn cut(&mut self, length: usize) {
+        match self {
+            Self::Static(text) => *text = text.get(..length).unwrap_or(text),
+            Self::Text(span) => span.length = span.length.min(u32::try_from(length).unwrap_or(u32::MAX)),
+            _ => {}
+        }
+    }
+
     /// An object of members with fixed names.
     pub fn object<const N: usize>(members: [(&'static str, Value); N]) -> Self {
         Self::Object(members.into_iter().map(|(key, value)| (Key::Static(key), value)).collect())
