@@ -224,7 +224,8 @@ class Trouble(Servers):
         self.caught_up(chain)
         events = chain.events().values()
         names = {event["dns"]["question"]["name"] for event in events if event["type"] == "dns"}
-        self.assertEqual(names, {lookups.NAME.format(number) for number in range(3 * self.COUNT)})
+        missing = sorted({lookups.NAME.format(number) for number in range(3 * self.COUNT)} - names)
+        self.assertEqual(missing[:3] + missing[-3:], [], f"{len(missing)} of {3 * self.COUNT} lookups have no event\n{chain.log('analyzer')}")
         count = self.same(server, chain)
         print(f"\n  {count} events, each once")
 

@@ -41,6 +41,9 @@ const BATCH_EVENTS: usize = 512;
 const BATCH_BYTES: usize = 256 * 1024;
 /// At the end the outputs get this long to take what is left.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// What the feed brought before it was durable is waited for, so long, and looked for so often.
+const DURABLE_PATIENCE: Duration = Duration::from_secs(3);
+const DURABLE_POLL: Duration = Duration::from_millis(20);
 /// Entries fetched from the archive in one request.
 const FETCH_ENTRIES: u64 = 32;
 
@@ -246,6 +249,8 @@ impl<L: Log> Live<L> {
         stop: &AtomicBool,
     ) -> Result<(), LiveError> {
         let mut from = *seqs.start();
+        let begun = Instant::now();
+        let mut was_archived = false;
         while from <= *seqs.end() && !stop.load(Ordering::Relaxed) {
             let to = (*seqs.end()).min(from.saturating_add(FETCH_ENTRIES - 1));
             let mut fetched = Vec::new();
@@ -271,13 +276,33 @@ impl<L: Log> Live<L> {
                 self.decode(&entry).map_err(LiveError::Output)?;
             }
             if let Some(next) = self.follow.next_seq(source, epoch).filter(|next| *next <= to) {
+                // The feed is ahead of the archive: what was published a moment ago may not be durable yet, and is not missing. What is durable now
+                // may have become so after it was asked for: it is asked for once more.
+                if !was_archived {
+                    was_archived = self.is_archived(source, epoch, to);
+                    if !was_archived && begun.elapsed() > DURABLE_PATIENCE {
+                        return Ok(());
+                    }
+                    if !was_archived {
+                        std::thread::sleep(DURABLE_POLL);
+                    }
+                    from = next;
+                    continue;
+                }
                 self.missing(source, epoch, &(next..=to));
                 self.follow.done(source, epoch, to);
             }
             from = to.saturating_add(1);
+            was_archived = false;
             self.keep_position()?;
         }
         Ok(())
+    }
+
+    /// Whether the collector has made everything durable up to `seq`, so that what the archive does not have will not come.
+    fn is_archived(&mut self, source: &SourceName, epoch: Epoch, seq: u64) -> bool {
+        let epochs = self.log.epochs().unwrap_or_default();
+        epochs.iter().any(|state| state.source == *source && state.epoch == epoch && state.next_seq > seq)
     }
 
     /// What is due between entries: events go out, the position is taken and stored.

@@ -41,6 +41,10 @@ struct Fake {
     ended: bool,
     stop: Arc<AtomicBool>,
     quiet: u32,
+    /// How often the archive is asked before it has anything.
+    late: u32,
+    /// How far the collector is, whether the archive still has it or not.
+    durable: u64,
 }
 
 impl Log for Fake {
@@ -62,6 +66,10 @@ impl Log for Fake {
         seqs: RangeInclusive<u64>,
         each: &mut dyn FnMut(LogEntry) -> io::Result<()>,
     ) -> Result<(), LogError> {
+        if self.late > 0 {
+            self.late -= 1;
+            return Ok(());
+        }
         for (_, entry) in self.archive.range(seqs) {
             each(entry.clone()).unwrap();
         }
@@ -69,7 +77,7 @@ impl Log for Fake {
     }
 
     fn epochs(&mut self) -> Result<Vec<EpochState>, LogError> {
-        let next_seq = self.archive.keys().last().map_or(0, |last| last + 1);
+        let next_seq = if self.late == 0 { self.durable } else { 0 };
         Ok(vec![EpochState { source: source(), epoch: EPOCH, next_seq, ended: self.ended }])
     }
 }
@@ -85,8 +93,8 @@ impl Output for Memory {
         self.0.lock().unwrap().extend(text.lines().map(str::to_owned));
         Ok(Written::default())
     }
-    fn flush(&mut self) -> Result<(), Failure> {
-        Ok(())
+    fn flush(&mut self) -> Result<u64, Failure> {
+        Ok(0)
     }
 }
 
@@ -97,13 +105,28 @@ struct Ran {
 }
 
 fn run(state: &std::path::Path, feed: &[u64], archive: std::ops::Range<u64>, ended: bool, workers: usize) -> Ran {
+    run_late(state, feed, archive, ended, workers, 0)
+}
+
+/// Like [`run`], with an archive that is behind the feed at first.
+fn run_late(
+    state: &std::path::Path,
+    feed: &[u64],
+    archive: std::ops::Range<u64>,
+    ended: bool,
+    workers: usize,
+    late: u32,
+) -> Ran {
     let stop = Arc::new(AtomicBool::new(false));
+    let archive_end = archive.end;
     let log = Fake {
         feed: feed.iter().map(|seq| entry(*seq)).collect(),
         archive: archive.map(|seq| (seq, entry(seq))).collect(),
         ended,
         stop: Arc::clone(&stop),
         quiet: 0,
+        late,
+        durable: archive_end.max(feed.iter().map(|seq| seq + 1).max().unwrap_or(0)),
     };
     let events = Arc::new(Mutex::new(Vec::new()));
     let queue = Queue::start(Box::new(Memory(Arc::clone(&events))), 8, WhenFull::Wait).unwrap();
@@ -178,4 +201,12 @@ fn the_end_of_an_epoch_gives_out_what_is_open() {
     let state = tempfile::tempdir().unwrap();
     let ran = run(state.path(), &[], 0..2, true, 1);
     assert_eq!(ran.positions[0].resume_seq, 2, "nothing is needed any more");
+}
+
+#[test]
+fn what_the_feed_brought_before_it_was_durable_is_not_missing() {
+    let state = tempfile::tempdir().unwrap();
+    let ran = run_late(state.path(), &[1, 2, 3], 0..4, true, 1, 5);
+    assert_eq!(ran.shared.batches_missing.load(Ordering::Relaxed), 0);
+    assert_eq!(ran.events, everything(4, true));
 }
