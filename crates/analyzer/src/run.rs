@@ -113,8 +113,9 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
     }
 
     let mut queues = Vec::new();
-    for output in outputs {
-        queues.push(Queue::start(output, settings.queue, settings.when_full).map_err(RunError::Thread)?);
+    for opened in outputs {
+        let when_full = opened.when_full.unwrap_or(settings.when_full);
+        queues.push(Queue::start(opened.output, settings.queue, when_full, opened.when).map_err(RunError::Thread)?);
     }
     if let Some(listener) = listener {
         let shared = Arc::clone(&shared);

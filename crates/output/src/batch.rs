@@ -32,6 +32,15 @@ impl EventBatch {
         self.events.push(event);
     }
 
+    /// A batch of those that `keep` chooses.
+    pub(crate) fn filtered(&self, keep: impl Fn(&Event) -> bool) -> Self {
+        let mut chosen = Self::new();
+        for (event, line) in self.iter().filter(|(event, _)| keep(event)) {
+            chosen.push_written(event.clone(), line);
+        }
+        chosen
+    }
+
     /// How many events.
     pub fn len(&self) -> usize {
         self.events.len()

@@ -19,6 +19,7 @@ pub struct Counters {
     pub(crate) failing: AtomicU64,
     pub(crate) events_refused: AtomicU64,
     pub(crate) events_retried: AtomicU64,
+    pub(crate) events_filtered: AtomicU64,
     pub(crate) events_damaged: AtomicU64,
     pub(crate) spilled_events: AtomicU64,
     pub(crate) spilled_bytes: AtomicU64,
@@ -49,6 +50,8 @@ pub struct Snapshot {
     pub events_refused: u64,
     /// Events sent again, counted each time.
     pub events_retried: u64,
+    /// Events that its condition keeps from it.
+    pub events_filtered: u64,
     /// Events that could not be read back from disk.
     pub events_damaged: u64,
     /// Events that wait on disk.
@@ -77,6 +80,7 @@ impl Counters {
             failing: get(&self.failing) > 0,
             events_refused: get(&self.events_refused),
             events_retried: get(&self.events_retried),
+            events_filtered: get(&self.events_filtered),
             events_damaged: get(&self.events_damaged),
             spilled_events: get(&self.spilled_events),
             spilled_bytes: get(&self.spilled_bytes),

@@ -20,7 +20,7 @@ pub mod store;
 pub use batch::EventBatch;
 pub use counters::{Counters, Snapshot};
 pub use queue::{Queue, WhenFull};
-pub use registry::{Place, Settings};
+pub use registry::{Opened, Place, Settings};
 
 /// An output: takes batches of events one after the other.
 pub trait Output: Send {

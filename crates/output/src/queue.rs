@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TrySendError, bounded};
 
+use processors::Condition;
+
 use crate::counters::{Counters, add};
 use crate::{EventBatch, Failure, Output};
 
@@ -44,11 +46,16 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Starts the output's thread with a queue of at most `batches_max` batches.
+    /// Starts the output's thread with a queue of at most `batches_max` batches; `when` chooses the events that the output gets.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(output: Box<dyn Output>, batches_max: usize, when_full: WhenFull) -> std::io::Result<Self> {
+    pub fn start(
+        output: Box<dyn Output>,
+        batches_max: usize,
+        when_full: WhenFull,
+        when: Option<Condition>,
+    ) -> std::io::Result<Self> {
         let (sender, receiver) = bounded(batches_max.max(1));
         let counters = Arc::new(Counters::default());
         let name = output.name();
@@ -61,6 +68,7 @@ impl Queue {
             unflushed: VecDeque::new(),
             last_flush: Instant::now(),
             failing: false,
+            when,
         };
         worker.output.start(&counters)?;
         let thread = std::thread::Builder::new().name(format!("output-{name}")).spawn(move || worker.run())?;
@@ -153,6 +161,7 @@ struct Worker {
     last_flush: Instant,
     /// Whether the last attempt failed.
     failing: bool,
+    when: Option<Condition>,
 }
 
 impl Worker {
@@ -160,7 +169,14 @@ impl Worker {
         loop {
             match self.receiver.recv_timeout(TICK) {
                 Ok((number, batch)) => {
-                    let taken = self.deliver(&batch);
+                    let taken = match &self.when {
+                        None => self.deliver(&batch),
+                        Some(when) => {
+                            let chosen = batch.filtered(|event| when.matches(event));
+                            add(&self.counters.events_filtered, (batch.len() - chosen.len()) as u64);
+                            self.deliver(&chosen)
+                        }
+                    };
                     self.counters.batches_queued.fetch_sub(1, Ordering::Relaxed);
                     if !taken {
                         break;
@@ -295,7 +311,7 @@ mod tests {
     fn start(fails: u32, closed_after: usize) -> (Queue, Arc<Mutex<Vec<usize>>>) {
         let taken = Arc::new(Mutex::new(Vec::new()));
         let output = Flaky { fails, taken: Arc::clone(&taken), closed_after };
-        (Queue::start(Box::new(output), 4, WhenFull::Wait).unwrap(), taken)
+        (Queue::start(Box::new(output), 4, WhenFull::Wait, None).unwrap(), taken)
     }
 
     #[test]
@@ -317,6 +333,19 @@ mod tests {
         let counters = Arc::clone(queue.counters());
         queue.end();
         assert_eq!(counters.flushed.load(Ordering::Acquire), 7);
+    }
+
+    #[test]
+    fn an_output_gets_the_events_that_its_condition_chooses() {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let output = Flaky { fails: 0, taken: Arc::clone(&taken), closed_after: usize::MAX };
+        let when = serde_json::from_str(r#"{"equals": {"type": "http"}}"#).unwrap();
+        let queue = Queue::start(Box::new(output), 4, WhenFull::Wait, Some(when)).unwrap();
+        queue.send(1, &batch());
+        let counters = Arc::clone(queue.counters());
+        queue.end();
+        assert_eq!(*taken.lock().unwrap(), [0]);
+        assert_eq!((counters.snapshot().events_filtered, counters.flushed.load(Ordering::Acquire)), (1, 1));
     }
 
     #[test]

@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use event::Field;
+use processors::Condition;
 
 use crate::remote::{Remote, Service};
-use crate::{OpenError, Output};
+use crate::{OpenError, Output, WhenFull};
 
 /// What an output may need to know of the program it runs in.
 #[derive(Debug, Clone)]
@@ -22,6 +23,16 @@ impl Place {
     pub fn path(&self, configured: &Path) -> PathBuf {
         self.data.join(configured)
     }
+}
+
+/// An output that is ready, and what its queue is told.
+pub struct Opened {
+    /// The output.
+    pub output: Box<dyn Output>,
+    /// Which events go there; all unless said.
+    pub when: Option<Condition>,
+    /// What its full queue means, if that is said for it alone.
+    pub when_full: Option<WhenFull>,
 }
 
 macro_rules! outputs {
@@ -65,13 +76,18 @@ macro_rules! outputs {
             ///
             /// # Errors
             /// The first that cannot be opened, and why.
-            pub fn open(&self, place: &Place) -> Result<Vec<Box<dyn Output>>, OpenError> {
-                let mut outputs: Vec<Box<dyn Output>> = Vec::new();
-                $(if self.$local.enabled { outputs.push(Box::new(self.$local.open(place)?)); })*
+            pub fn open(&self, place: &Place) -> Result<Vec<Opened>, OpenError> {
+                let mut outputs = Vec::new();
+                $(if self.$local.enabled {
+                    let settings = &self.$local;
+                    let output: Box<dyn Output> = Box::new(settings.open(place)?);
+                    outputs.push(Opened { output, when: settings.when.clone(), when_full: settings.when_full });
+                })*
                 $(if self.$remote.enabled {
                     let (name, settings) = (stringify!($remote), &self.$remote);
                     let service = settings.service(&place.fields)?;
-                    outputs.push(Box::new(Remote::open(name, Box::new(service), place, &settings.backlog, &settings.bulk)?));
+                    let output = Box::new(Remote::open(name, Box::new(service), place, &settings.backlog, &settings.bulk)?);
+                    outputs.push(Opened { output, when: settings.when.clone(), when_full: settings.when_full });
                 })*
                 Ok(outputs)
             }

@@ -129,7 +129,7 @@ fn run_late(
         durable: archive_end.max(feed.iter().map(|seq| seq + 1).max().unwrap_or(0)),
     };
     let events = Arc::new(Mutex::new(Vec::new()));
-    let queue = Queue::start(Box::new(Memory(Arc::clone(&events))), 8, WhenFull::Wait).unwrap();
+    let queue = Queue::start(Box::new(Memory(Arc::clone(&events))), 8, WhenFull::Wait, None).unwrap();
     let shared = Arc::new(Shared::default());
     let options = Options { state: state.to_owned(), start: Start::Oldest, rewind_max: Duration::from_secs(600) };
     let pool = Pool::new(workers, &toy::parts()).unwrap();

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-use crate::OpenError;
+use processors::Condition;
+
 use crate::remote::{BacklogSettings, BulkSettings};
+use crate::{OpenError, WhenFull};
 
 use super::client::Node;
 
@@ -16,6 +18,12 @@ use super::client::Node;
 pub struct Settings {
     /// Whether events are sent there.
     pub enabled: bool,
+    /// Which events go there; all unless said. The conditions are those of the processors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<Condition>,
+    /// What its full queue means; `analyzer.when_full` unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when_full: Option<WhenFull>,
     /// The nodes: `http://HOST:PORT/PREFIX`, `https://...`, or `HOST`, which means `http://HOST:9200`. They take turns; one that fails is left out for a while.
     pub hosts: Vec<String>,
     /// First part of the indices' names: `INDEX-TYPE-YYYY.MM.DD`, by the event's own time.
@@ -95,6 +103,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             enabled: false,
+            when: None,
+            when_full: None,
             hosts: vec!["http://127.0.0.1:9200".to_owned()],
             index: "tapline".to_owned(),
             data_stream: false,

@@ -8,8 +8,10 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
+use processors::Condition;
+
 use crate::known::Known;
-use crate::{EventBatch, Failure, OpenError, Output, Place, Written};
+use crate::{EventBatch, Failure, OpenError, Output, Place, WhenFull, Written};
 use files::Folder;
 
 /// Settings of `[analyzer.output.ndjson]`.
@@ -18,6 +20,12 @@ use files::Folder;
 pub struct Settings {
     /// Whether events are written to files.
     pub enabled: bool,
+    /// Which events go there; all unless said. The conditions are those of the processors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<Condition>,
+    /// What its full queue means; `analyzer.when_full` unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when_full: Option<WhenFull>,
     /// Folder of the files, below the data directory unless absolute.
     pub directory: PathBuf,
     /// A new file begins when one has reached this size.
@@ -29,7 +37,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { enabled: true, directory: PathBuf::from("events"), rotate: 100 << 20, files_max: 0 }
+        Self {
+            enabled: true,
+            when: None,
+            when_full: None,
+            directory: PathBuf::from("events"),
+            rotate: 100 << 20,
+            files_max: 0,
+        }
     }
 }
 

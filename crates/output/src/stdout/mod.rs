@@ -4,7 +4,9 @@
 use std::io::{ErrorKind, Stdout, Write};
 use std::path::PathBuf;
 
-use crate::{EventBatch, Failure, OpenError, Output, Place, Written};
+use processors::Condition;
+
+use crate::{EventBatch, Failure, OpenError, Output, Place, WhenFull, Written};
 
 /// Settings of `[analyzer.output.stdout]`.
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -12,6 +14,12 @@ use crate::{EventBatch, Failure, OpenError, Output, Place, Written};
 pub struct Settings {
     /// Whether events are written to standard output.
     pub enabled: bool,
+    /// Which events go there; all unless said. The conditions are those of the processors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<Condition>,
+    /// What its full queue means; `analyzer.when_full` unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when_full: Option<WhenFull>,
 }
 
 impl Settings {

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use packet::Timestamp;
+use processors::Condition;
 use store::{Options, Writer};
 
 use crate::known::{IDS_MAX, Known};
-use crate::{EventBatch, Failure, OpenError, Output, Place, Written};
+use crate::{EventBatch, Failure, OpenError, Output, Place, WhenFull, Written};
 
 /// Settings of `[analyzer.output.store]`.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -16,6 +17,12 @@ use crate::{EventBatch, Failure, OpenError, Output, Place, Written};
 pub struct Settings {
     /// Whether events are stored for the console. `tapline up` sets it.
     pub enabled: bool,
+    /// Which events go there; all unless said. The conditions are those of the processors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<Condition>,
+    /// What its full queue means; `analyzer.when_full` unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when_full: Option<WhenFull>,
     /// Folder of the files, below the data directory unless absolute.
     pub directory: PathBuf,
     /// A new file begins with each such period of the clock, and when one holds a million events.
@@ -41,6 +48,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             enabled: false,
+            when: None,
+            when_full: None,
             directory: PathBuf::from("store"),
             period: Duration::from_secs(3600),
             retention: Retention::default(),
