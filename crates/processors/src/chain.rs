@@ -154,8 +154,7 @@ impl Builder {
             if self.names.is_known(path) || path == "_id" {
                 continue;
             }
-            let near = settings::nearest(path, self.names.paths());
-            let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            let near = self.names.nearest(path).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
             let (number, name) = (self.made.given.len(), processor.name());
             self.made
                 .unknown

@@ -8,6 +8,9 @@ use event::{Event, Extra, Field, Key, Kind, Value, common};
 use crate::find::is_below;
 use crate::literal::check_path;
 
+/// Names that differ more in length are not suggested for each other.
+const SIMILAR_LENGTH: usize = 4;
+
 /// The fields by their paths.
 #[derive(Debug)]
 pub(crate) struct Names {
@@ -39,9 +42,20 @@ impl Names {
         self.known.contains_key(path) || self.below(path).next().is_some() || self.object_around(path).is_some()
     }
 
-    /// All paths.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &'static str> {
-        self.known.keys().copied()
+    /// What may have been meant by a path that no event has: one that differs in a step, or a similar one in the same object.
+    pub(crate) fn nearest(&self, path: &str) -> Option<&'static str> {
+        let differs_in_a_step = |known: &&str| {
+            let mut differing = path.split('.').zip(known.split('.')).filter(|(wrong, known)| wrong != known);
+            let (first, second) = (differing.next(), differing.next());
+            known.matches('.').count() == path.matches('.').count()
+                && second.is_none()
+                && first.is_some_and(|(wrong, known)| settings::nearest(wrong, [known]).is_some())
+        };
+        let is_similar = |known: &&str| {
+            known.split('.').next() == path.split('.').next() && known.len().abs_diff(path.len()) <= SIMILAR_LENGTH
+        };
+        settings::nearest(path, self.known.keys().copied().filter(differs_in_a_step))
+            .or_else(|| settings::nearest(path, self.known.keys().copied().filter(is_similar)))
     }
 
     /// The fields below `path`, which is not one itself.

@@ -113,18 +113,17 @@ pub(crate) fn deserialize<T: DeserializeOwned>(
         let mut path = Vec::new();
         find(&table, &span, &mut path, &mut best);
         let place = sources.place(span.start).unwrap_or_else(|| Place::Set(section.to_owned()));
-        let at = best.as_ref().map(|found: &Found| dotted(section, &found.path)).unwrap_or_else(|| section.to_owned());
+        let written = best.as_ref().map(|found: &Found| as_written(&found.path, &removed)).unwrap_or_default();
+        let at = dotted(section, &written);
         // What holds something that was taken out may be wrong only for the want of it.
-        let is_consequence = best.as_ref().is_some_and(|found| {
-            removed.iter().any(|path| path.len() > found.path.len() && path.starts_with(&found.path))
-        });
+        let is_consequence = removed.iter().any(|path| path.len() > written.len() && path.starts_with(&written));
         if !is_consequence {
             problems.push(Problem::new(place, explain(error.message(), &at)));
         }
         match best {
             Some(found) => {
                 remove(&mut table, &found.path);
-                removed.push(found.path);
+                removed.push(written);
             }
             None => return None,
         }
@@ -200,6 +199,27 @@ fn find(value: &Spanned<DeValue<'_>>, span: &Range<usize>, path: &mut Vec<Step>,
         }
         _ => {}
     }
+}
+
+/// Where the element stood before others of its list were taken out.
+fn as_written(path: &[Step], removed: &[Vec<Step>]) -> Vec<Step> {
+    let mut written: Vec<Step> = Vec::with_capacity(path.len());
+    for step in path {
+        let mut step = step.clone();
+        if let Step::Index(index) = &mut step {
+            let taken_out = removed.iter().filter_map(|path| match path.split_last() {
+                Some((Step::Index(index), list)) if list == written => Some(*index),
+                _ => None,
+            });
+            let mut taken_out: Vec<usize> = taken_out.collect();
+            taken_out.sort_unstable();
+            for before in taken_out {
+                *index += usize::from(before <= *index);
+            }
+        }
+        written.push(step);
+    }
+    written
 }
 
 fn remove(value: &mut Spanned<DeValue<'_>>, path: &[Step]) {

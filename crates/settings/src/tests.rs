@@ -132,6 +132,23 @@ fn every_problem_is_named_with_its_line() {
 }
 
 #[test]
+fn problems_of_several_elements_of_a_list_are_all_named() {
+    let text = "[probe]\ncollector = [\n{ adress = 'a' },\n{ address = 'b' },\n{ address = 5 },\n{ port = 1, address = 'c' },\n{ portt = 1, address = 'c' }]\n";
+    let problems = problems(text, &[], &[]);
+    let places: Vec<&str> = problems.iter().map(|line| line.split([';', '`']).next().unwrap_or(line)).collect();
+    assert_eq!(
+        places,
+        [
+            "FILE:3: unknown key ",
+            "FILE:5: probe.collector[2].address: invalid type: integer ",
+            "FILE:6: unknown key ",
+            "FILE:7: unknown key ",
+        ]
+    );
+    assert!(problems[2].contains("`probe.collector[3].port`") && problems[3].contains("`probe.collector[4].portt`"));
+}
+
+#[test]
 fn environment_and_set_are_named_as_places() {
     assert_eq!(
         problems(

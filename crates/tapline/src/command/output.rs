@@ -50,8 +50,7 @@ impl Retry {
             let Some(first) = letters.next() else {
                 return Err(failed(&"holds no dead letter"));
             };
-            let service =
-                settings.output.service(&first.output, analyzer::schema().fields()).map_err(Failure::usage)?;
+            let service = settings.output.service(&first.output, &settings.fields()).map_err(Failure::usage)?;
             let Some(mut service) = service else {
                 return Err(failed(&format!("is of an output `{}` that this version does not have", first.output)));
             };

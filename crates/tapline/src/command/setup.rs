@@ -28,20 +28,20 @@ impl Setup {
     pub fn run(self) -> Result<(), Failure> {
         crate::logging::start("warn");
         let settings: analyzer::Settings = self.settings.load("analyzer")?;
+        let fields = settings.fields();
         let settings = settings.output.elasticsearch;
-        let fields = analyzer::schema().fields();
         let wanted = match self.server {
             Server::Elasticsearch => Flavour::Elasticsearch,
             Server::OpenSearch => Flavour::OpenSearch,
         };
         if self.print {
-            for (place, body) in Elasticsearch::templates(&settings, fields, wanted) {
+            for (place, body) in Elasticsearch::templates(&settings, &fields, wanted) {
                 let body = serde_json::to_string_pretty(&body).map_err(Failure::failed)?;
                 print(&format!("PUT {place}\n{body}\n"))?;
             }
             return Ok(());
         }
-        let mut service = Elasticsearch::open(&settings, fields).map_err(Failure::usage)?;
+        let mut service = Elasticsearch::open(&settings, &fields).map_err(Failure::usage)?;
         let server = service.server().map_err(Failure::failed)?;
         if server.flavour != wanted {
             return Err(Failure::usage(format!("this is {server}: say so in `tapline setup`")));
