@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tapline's demo: real traffic of real programs, captured live, archived, decoded, and checked from outside.
 
-    demo.py --bin target/release [--for 25s] [--data DIR]
+    demo.py --bin target/release [--for 25s] [--data DIR] [--elasticsearch URL]
 
 Makes a network namespace joined to this machine by a veth pair, starts a DNS and an HTTP server in it, runs `tapline up` on
 this machine's end and lets ping, dig and curl talk through it; sipp calls a sipp over it, and nftables loses a counted number
@@ -20,6 +20,7 @@ import tempfile
 import time
 
 from call import Call
+from indexed import Indexed
 from lab import Lab, LabError, Programs, bounded
 from witness import Witness
 
@@ -35,6 +36,7 @@ def arguments():
     parser = argparse.ArgumentParser(description="Tapline's demo")
     parser.add_argument("--bin", default="target/release", help="directory of tapline and tapline-probe")
     parser.add_argument("--for", dest="duration", type=parse_duration, help="end by itself after this time, such as 25s")
+    parser.add_argument("--elasticsearch", metavar="URL", help="send the events to this Elasticsearch or OpenSearch, too, and look there for all of them")
     parser.add_argument("--data", help="data directory to use and keep (default: a scratch directory, removed at the end)")
     return parser.parse_args()
 
@@ -87,11 +89,12 @@ def main():
     signal.signal(signal.SIGINT, lambda *_: stop.append(1))
     signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
     failures = []
+    indexed = Indexed(options.elasticsearch)
     lab = Lab()
     witness = call = None
     try:
         lab.up()
-        up = programs.start_up("-i", lab.link)
+        up = programs.start_up("-i", lab.link, *indexed.settings())
         witness = Witness(lab)
         traffic = Traffic(lab)
         call = Call(lab, data)
@@ -122,10 +125,14 @@ def main():
         events = programs.events()
         failures += witness.check_events(events, traffic)
         failures += call.check(events)
+        failures += indexed.check(events)
         show("the call's quality", call.quality(events))
         show("events by type", programs.event_counts())
         show("newest events", programs.newest_events(6))
         show("the packets of one of them", programs.grab_command())
+        found = indexed.show(events)
+        if found:
+            show("the call in the search index", found)
     except LabError as error:
         failures.append(str(error))
     finally:
