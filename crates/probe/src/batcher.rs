@@ -2,10 +2,10 @@
 //! and keeps the order into the one compressing thread.
 
 use crate::failure::Failure;
+use crate::spools::Spools;
 use packet::batch::{BatchHeader, MAX_BYTES};
 use packet::pcapng::{ENHANCED_PACKET_OVERHEAD, InterfaceStatistics};
 use packet::{BatchBuilder, Packet, Timestamp};
-use spool::Spool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -30,32 +30,27 @@ struct Numbers {
 #[derive(Clone)]
 pub struct Sequencer {
     numbers: Arc<Mutex<Numbers>>,
-    spool: Arc<Spool>,
+    spools: Spools,
 }
 
-/// Starts the compressing thread. `wake` is called after each batch that went into the spool.
-pub fn start(
-    spool: Arc<Spool>,
-    level: i32,
-    wake: impl Fn() + Send + 'static,
-) -> Result<(Sequencer, JoinHandle<Result<(), Failure>>), Failure> {
+/// Starts the compressing thread, which puts each batch into every spool.
+pub fn start(spools: Spools, level: i32) -> Result<(Sequencer, JoinHandle<Result<(), Failure>>), Failure> {
     let (out, sealed) = sync_channel::<Sealed>(QUEUE);
     let (recycle, recycled) = sync_channel::<Vec<u8>>(QUEUE + 2);
-    let into = spool.clone();
+    let into = spools.clone();
     let thread = std::thread::Builder::new()
         .name("compress".to_owned())
-        .spawn(move || compress(&sealed, &recycle, &into, level, wake))
+        .spawn(move || compress(&sealed, &recycle, &into, level))
         .map_err(Failure::failed)?;
     let numbers = Arc::new(Mutex::new(Numbers { next_seq: 0, next_packet: 0, out, recycled }));
-    Ok((Sequencer { numbers, spool }, thread))
+    Ok((Sequencer { numbers, spools }, thread))
 }
 
 fn compress(
     sealed: &Receiver<Sealed>,
     recycle: &SyncSender<Vec<u8>>,
-    spool: &Spool,
+    spools: &Spools,
     level: i32,
-    wake: impl Fn(),
 ) -> Result<(), Failure> {
     let mut compressor = zstd::bulk::Compressor::new(level).map_err(Failure::failed)?;
     compressor.include_checksum(true).map_err(Failure::failed)?;
@@ -65,9 +60,9 @@ fn compress(
         scratch.resize(zstd::zstd_safe::compress_bound(bytes.len()), 0);
         let length = compressor.compress_to_buffer(&bytes, scratch.as_mut_slice()).map_err(Failure::failed)?;
         let frame = scratch.get(..length).unwrap_or_default().to_vec();
-        spool.push(header, bytes.len(), frame);
+        let raw_length = bytes.len();
         let _ = recycle.try_send(bytes);
-        wake();
+        spools.push(header, raw_length, Arc::new(frame));
     }
     Ok(())
 }
@@ -79,7 +74,7 @@ impl Sequencer {
         let (header, bytes) = builder.seal(numbers.next_seq, numbers.next_packet, next);
         numbers.next_seq += 1;
         numbers.next_packet += u64::from(header.packets);
-        self.spool.sealed(header.packets);
+        self.spools.sealed(header.packets);
         // Waits while the compressor is behind: then the kernel's buffer fills, and what it drops it counts.
         numbers.out.send(Sealed { header, bytes }).map_err(|_| Failure::failed("the compressor has ended"))
     }
@@ -87,7 +82,7 @@ impl Sequencer {
     /// A batcher for one capture thread.
     pub fn batcher(&self, set: u32, target: usize, linger: Duration) -> Batcher {
         Batcher {
-            builder: BatchBuilder::new(self.spool.source().clone(), self.spool.epoch(), set),
+            builder: BatchBuilder::new(self.spools.source().clone(), self.spools.epoch(), set),
             sequencer: self.clone(),
             set,
             target: target.clamp(4096, MAX_BYTES / 2),
@@ -147,8 +142,8 @@ impl Batcher {
     pub fn use_set(&mut self, set: u32) -> Result<(), Failure> {
         if set != self.set {
             self.seal()?;
-            let spool = &self.sequencer.spool;
-            self.builder = BatchBuilder::new(spool.source().clone(), spool.epoch(), set);
+            let spools = &self.sequencer.spools;
+            self.builder = BatchBuilder::new(spools.source().clone(), spools.epoch(), set);
             self.set = set;
         }
         Ok(())

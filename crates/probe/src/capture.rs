@@ -3,10 +3,10 @@
 use crate::batcher::{Batcher, Sequencer};
 use crate::config::Settings;
 use crate::failure::Failure;
+use crate::spools::Spools;
 use packet::pcapng::InterfaceStatistics;
 use packet::{Interface, LinkType, Packet, Timestamp};
 use pcap::{Active, Capture, Device, Precision};
-use spool::Spool;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,7 +28,7 @@ pub struct Handle {
 }
 
 /// Opens all interfaces and announces their sets. The last thing that needs privileges.
-pub fn open(settings: &Settings, exclude: &str, spool: &Spool) -> Result<Vec<Handle>, Failure> {
+pub fn open(settings: &Settings, exclude: &str, spools: &Spools) -> Result<Vec<Handle>, Failure> {
     let mut opened = Vec::new();
     for name in &settings.interfaces {
         opened.push(open_one(name, settings, exclude)?);
@@ -39,7 +39,7 @@ pub fn open(settings: &Settings, exclude: &str, spool: &Spool) -> Result<Vec<Han
         kinds.entry(interface.link_type).or_default().push(interface.clone());
     }
     let numbers: BTreeMap<LinkType, u32> =
-        kinds.iter().map(|(kind, interfaces)| (*kind, spool.add_set(interfaces.clone()))).collect();
+        kinds.iter().map(|(kind, interfaces)| (*kind, spools.add_set(interfaces.clone()))).collect();
     let mut places: BTreeMap<LinkType, u32> = BTreeMap::new();
     let handles = opened.into_iter().map(|(capture, interface)| {
         let place = places.entry(interface.link_type).or_default();
@@ -124,7 +124,7 @@ pub struct Shared {
     /// Packets that may still be captured, with `-c`.
     pub left: Option<AtomicU64>,
     /// Where kernel counters go.
-    pub spool: Arc<Spool>,
+    pub spools: Spools,
 }
 
 impl Handle {
@@ -192,7 +192,7 @@ impl Handle {
         counters.dropped += u64::from(now.1.wrapping_sub(counters.last.1));
         counters.dropped_by_interface += u64::from(now.2.wrapping_sub(counters.last.2));
         counters.last = now;
-        shared.spool.kernel(&self.interface.name, counters.received, counters.dropped, counters.dropped_by_interface);
+        shared.spools.kernel(&self.interface.name, counters.received, counters.dropped, counters.dropped_by_interface);
         let drops = (counters.dropped, counters.dropped_by_interface);
         if drops != counters.told || last {
             counters.told = drops;

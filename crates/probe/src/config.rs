@@ -23,8 +23,10 @@ pub struct Settings {
     pub buffer: u64,
     /// Whether the interfaces are set to promiscuous mode.
     pub promiscuous: bool,
-    /// Collectors, tried in turn: `HOST:PORT` or `unix:PATH`.
+    /// Collectors: `HOST:PORT` or `unix:PATH`.
     pub collector: Vec<String>,
+    /// What several collectors are for: `failover`, tried in turn; `all`, each gets every batch, with a spool of its own.
+    pub collector_mode: CollectorMode,
     /// Name of the source; empty means the host's name.
     pub name: String,
     /// Endpoints of Tapline's own that are never captured, `HOST:PORT`, beside the collector's.
@@ -52,16 +54,27 @@ pub struct Settings {
     pub spool: Spool,
 }
 
+/// What several collectors are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CollectorMode {
+    /// One spool, handed over to the first that answers.
+    #[default]
+    Failover,
+    /// Each gets every batch, and has a spool and a position of its own.
+    All,
+}
+
 /// `[probe.spool]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spool {
-    /// Bytes of compressed batches kept in memory until they are acknowledged.
+    /// Bytes of compressed batches kept in memory until they are acknowledged. Like the others: of each collector's spool, where each has its own.
     #[serde(with = "settings::size")]
     pub memory: u64,
     /// What is dropped when it is full: the `oldest` or the `newest` batches. When reading files, reading waits instead.
     pub full: WhenFull,
-    /// Where batches are kept on disk, in a folder named after the source; empty: nowhere, or, with `mode = "disk"`, `/var/lib/tapline/spool`.
+    /// Where batches are kept on disk, in a folder named after the source, and the collector if each has its own; empty: nowhere, or, with `mode = "disk"`, `/var/lib/tapline/spool`.
     pub directory: PathBuf,
     /// When the disk is used: `memory`, when memory fills up; `disk`, for every batch before it is sent.
     pub mode: Mode,
@@ -74,13 +87,43 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// The folder for a source, if a disk is wanted.
-    pub fn folder(&self, source: &SourceName) -> Option<PathBuf> {
+    /// The directory, if a disk is wanted.
+    pub fn place(&self) -> Option<&Path> {
         if !self.directory.as_os_str().is_empty() {
-            return Some(self.directory.join(source.as_str()));
+            return Some(&self.directory);
         }
-        (self.mode == Mode::Disk).then(|| Path::new(DIRECTORY).join(source.as_str()))
+        (self.mode == Mode::Disk).then(|| Path::new(DIRECTORY))
     }
+}
+
+/// Name of the folder of a source's spool, or of that which one collector has for itself. No source has an `@` in its name.
+pub fn folder_name(source: &SourceName, collector: Option<&str>) -> String {
+    match collector {
+        None => source.as_str().to_owned(),
+        Some(collector) => format!("{source}@{}", file_name(collector)),
+    }
+}
+
+/// An address as part of a file name: other bytes than letters, digits and `.-_:` as `%` and two digits; where that is too long, its end is
+/// a number made from all of it.
+fn file_name(address: &str) -> String {
+    const LONGEST: usize = 180;
+    let mut name = String::new();
+    for byte in address.bytes() {
+        if byte.is_ascii_alphanumeric() || b".-_:".contains(&byte) {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    if name.len() > LONGEST {
+        // FNV-1a.
+        let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let hash = address.bytes().fold(0xcbf2_9ce4_8422_2325, fold);
+        name.truncate(LONGEST - 17);
+        name.push_str(&format!("~{hash:016x}"));
+    }
+    name
 }
 
 /// Where the spool is when only the mode asks for a disk.
@@ -95,6 +138,7 @@ impl Default for Settings {
             buffer: 32 << 20,
             promiscuous: true,
             collector: Vec::new(),
+            collector_mode: CollectorMode::default(),
             name: String::new(),
             exclude: Vec::new(),
             allow_plaintext: false,
@@ -158,7 +202,8 @@ Usage: tapline-probe -i IFACE... --collector HOST:PORT|unix:PATH
   -p, --no-promiscuous     do not set the interfaces to promiscuous mode
   -c, --count COUNT        end after this many packets
   -D, --list-interfaces    list the interfaces that can be captured on
-      --collector ADDRESS  where to send; may be given several times, tried in turn
+      --collector ADDRESS  where to send; may be given several times
+      --collector-mode MODE  with several: `failover`, one after the other [default], or `all`, every packet to each
       --name SOURCE        name of the source [default: the host's name]
       --config FILE        configuration file [default: /etc/tapline/tapline.toml if it exists]
       --check-config       check the configuration and end
@@ -184,6 +229,7 @@ pub fn arguments() -> Result<Option<Arguments>, Failure> {
             Short('s') | Long("snaplen") => set("snaplen", number::<u32>("-s", &text()?)?.to_string()),
             Short('B') | Long("buffer") => set("buffer", quoted(&format!("{} MiB", number::<u32>("-B", &text()?)?))),
             Short('p') | Long("no-promiscuous") => set("promiscuous", "false".to_owned()),
+            Long("collector-mode") => set("collector_mode", quoted(&text()?)),
             Long("name") => set("name", quoted(&text()?)),
             Long("set") => {
                 let pair = settings::parse_set(&text()?).map_err(Failure::Usage)?;
@@ -258,4 +304,33 @@ fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collectors_folder_is_its_own_and_no_path() {
+        let source: SourceName = "gw1".parse().unwrap();
+        assert_eq!(folder_name(&source, None), "gw1");
+        assert_eq!(folder_name(&source, Some("10.0.0.1:7710")), "gw1@10.0.0.1:7710");
+        assert_eq!(folder_name(&source, Some("[::1]:7710")), "gw1@%5B::1%5D:7710");
+        assert_eq!(folder_name(&source, Some("unix:/run/../a")), "gw1@unix:%2Frun%2F..%2Fa");
+        let long = |end: &str| folder_name(&source, Some(&format!("unix:/{}{end}", "\u{e9}/".repeat(100))));
+        assert!(long("a").len() <= 255 - 64 && long("a") != long("b"), "{}", long("a"));
+    }
+
+    #[test]
+    fn the_mode_is_read_and_failover_is_the_default() {
+        let load = |mode: &str| {
+            settings::load::<Settings>("probe", None, &[("probe.collector_mode".to_owned(), mode.to_owned())])
+                .map(|settings| settings.collector_mode)
+        };
+        assert_eq!(Settings::default().collector_mode, CollectorMode::Failover);
+        assert_eq!(load("all").unwrap(), CollectorMode::All);
+        assert_eq!(load("\"failover\"").unwrap(), CollectorMode::Failover);
+        assert!(load("both").is_err());
+    }
 }

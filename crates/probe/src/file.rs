@@ -3,9 +3,9 @@
 use crate::batcher::{Batcher, Sequencer};
 use crate::config::Settings;
 use crate::failure::Failure;
+use crate::spools::Spools;
 use packet::capture::CaptureReader;
 use packet::{Interface, Packet, Timestamp};
-use spool::Spool;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -26,7 +26,7 @@ pub fn run(
     path: &Path,
     input: Box<dyn Read + Send>,
     sequencer: &Sequencer,
-    spool: &Spool,
+    spools: &Spools,
     settings: &Settings,
     pace: (bool, Option<u64>),
     stop: &AtomicBool,
@@ -60,7 +60,7 @@ pub fn run(
         let packet = if interface.is_some() {
             // The reader's interfaces can only be looked at once the packet no longer borrows it.
             owned = (packet.time, packet.interface, packet.original_length, packet.data.to_vec());
-            sets.update(reader.interfaces(), spool);
+            sets.update(reader.interfaces(), spools);
             Packet { time: owned.0, interface: owned.1, original_length: owned.2, data: &owned.3 }
         } else {
             packet
@@ -112,7 +112,7 @@ struct Sets {
 
 impl Sets {
     /// Interfaces of one link type share a set; one that is new begins a new set which holds those before it too.
-    fn update(&mut self, interfaces: &[Interface], spool: &Spool) {
+    fn update(&mut self, interfaces: &[Interface], spools: &Spools) {
         while let Some(fresh) = interfaces.get(self.places.len()) {
             let interface = Interface {
                 name: fresh.name.clone(),
@@ -136,7 +136,7 @@ impl Sets {
                 }
             };
             let index = (kind.len() - 1) as u32;
-            self.places.push((spool.add_set(kind.clone()), index));
+            self.places.push((spools.add_set(kind.clone()), index));
         }
     }
 }

@@ -11,7 +11,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use uplink::{Moment, ProbeEvent, ProbeSession, backoff};
 
@@ -162,8 +162,24 @@ impl Stream {
 pub struct Orders {
     /// End now, whatever is left.
     pub give_up: AtomicBool,
-    /// The other way round: whether a collector has welcomed the probe.
-    pub connected: Arc<AtomicBool>,
+    /// The other way round: which collector has welcomed the probe.
+    pub connected: Connected,
+}
+
+/// Which of its collectors a sender is connected to: its place among them plus one, 0 for none.
+#[derive(Debug, Default)]
+pub struct Connected(AtomicUsize);
+
+impl Connected {
+    /// Notes the place, or that there is no connection.
+    pub fn set(&self, place: Option<usize>) {
+        self.0.store(place.map_or(0, |place| place.saturating_add(1)), Ordering::Relaxed);
+    }
+
+    /// The place, if there is a connection.
+    pub fn get(&self) -> Option<usize> {
+        self.0.load(Ordering::Relaxed).checked_sub(1)
+    }
 }
 
 /// The sending thread's world.
@@ -224,8 +240,8 @@ impl Link {
             let problem = match destination.connect(self.identity.as_ref()) {
                 Ok(stream) => {
                     let was = self.begin.elapsed();
-                    let over = self.serve(stream, &destination);
-                    self.orders.connected.store(false, Ordering::Relaxed);
+                    let over = self.serve(stream, place, &destination);
+                    self.orders.connected.set(None);
                     match over {
                         Over::GivenUp => return,
                         Over::Done => {
@@ -265,7 +281,7 @@ impl Link {
         }
     }
 
-    fn serve(&mut self, mut stream: Stream, destination: &Destination) -> Over {
+    fn serve(&mut self, mut stream: Stream, place: usize, destination: &Destination) -> Over {
         let now = self.now();
         let hello = self.spool.hello(now.clock);
         self.announced = hello.sets.len();
@@ -339,7 +355,14 @@ impl Link {
             for event in events.drain(..) {
                 match event {
                     ProbeEvent::Welcomed(welcome) => {
-                        self.orders.connected.store(true, Ordering::Relaxed);
+                        let oldest = self.spool.held_from();
+                        if welcome.next_seq < oldest && self.spool.ending() == Ending::NotYet {
+                            return Over::Broken(format!(
+                                "of this run it has what comes before batch {}, and those before batch {oldest} are gone from here, for they were acknowledged: it can go on with the next run only",
+                                welcome.next_seq
+                            ));
+                        }
+                        self.orders.connected.set(Some(place));
                         eprintln!("tapline-probe: connected to {destination} as {}", self.spool.source());
                         self.spool.acknowledge(welcome.durable_seq);
                         self.spool.resume(welcome.next_seq);

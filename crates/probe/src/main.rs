@@ -8,21 +8,22 @@ mod config;
 mod failure;
 mod file;
 mod link;
+mod outlet;
+mod spools;
 mod status;
 mod tls;
 
 use config::{Arguments, Settings};
 use failure::Failure;
-use link::{Destination, Link, Orders};
-use packet::batch::DropReason;
-use packet::{Epoch, SourceName, Timestamp};
-use spool::{Bounds, Directory, Keeper, Limits, Spool};
-use std::io::Write;
-use std::os::unix::net::UnixStream;
+use link::Destination;
+use outlet::Running;
+use packet::{Epoch, SourceName};
+use spool::Limits;
+use spools::Spools;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
     match run() {
@@ -44,6 +45,7 @@ fn run() -> Result<(), Failure> {
         .iter()
         .map(|text| Destination::parse(text, settings.allow_plaintext || settings.tls.is_set()))
         .collect::<Result<Vec<_>, _>>()?;
+    outlet::check(settings.collector_mode, &destinations)?;
     if arguments.check {
         println!("the configuration is good");
         return Ok(());
@@ -103,22 +105,25 @@ impl Probe {
             waits: from_file,
             mode: settings.spool.mode,
         };
-        let spool = Arc::new(Spool::new(source, Epoch(epoch), limits));
+        let exclude = exclusion(&settings, &destinations);
+        let mut outlets = outlet::plan(settings.collector_mode, destinations, &source, Epoch(epoch), limits)?;
+        let branches = outlets.iter().map(outlet::Outlet::branch).collect::<Result<_, _>>()?;
+        let spools = Spools::new(source, Epoch(epoch), branches);
 
         // All that needs privileges: capture handles, and the file as the user that started us may read it.
-        let exclude = exclusion(&settings, &destinations);
-        let handles = capture::open(&settings, &exclude, &spool)?;
+        let handles = capture::open(&settings, &exclude, &spools)?;
         let input = match &arguments.read {
             Some(path) => Some((path.clone(), file::open(path)?)),
             None => None,
         };
-        let directory = if from_file { None } else { Self::directory(&settings, &spool, &user)? };
+        if !from_file {
+            outlet::open_directories(&mut outlets, &settings.spool, &user)?;
+        }
         let door = match settings.status.as_str() {
             "" => None,
             text => Some(listen::bind("probe.status", text, false).map_err(Failure::failed)?.0),
         };
         privilege::give_up(&user).map_err(Failure::failed)?;
-        let keeper = directory.map(|directory| Self::keeper(&settings, &spool, directory)).transpose()?;
 
         let stop = Arc::new(AtomicBool::new(false));
         let ended = Arc::new(AtomicBool::new(false));
@@ -128,52 +133,40 @@ impl Probe {
             signal_hook::flag::register(signal, stop.clone()).map_err(Failure::failed)?;
         }
         Self::arm(stop.clone(), ended)?;
-        let (wake, waker) = UnixStream::pair().map_err(Failure::failed)?;
-        wake.set_nonblocking(true).map_err(Failure::failed)?;
-        waker.set_nonblocking(true).map_err(Failure::failed)?;
-        let orders = Arc::new(Orders::default());
-        let seed = epoch.iter().fold(0u64, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte));
         if let Some(door) = door {
-            let status = status::Status { spool: spool.clone(), connected: orders.connected.clone() };
+            let told = |outlet: &outlet::Outlet| status::Outlet {
+                collectors: outlet.destinations.iter().map(ToString::to_string).collect(),
+                spool: outlet.spool.clone(),
+                orders: outlet.orders.clone(),
+            };
+            let status = status::Status(outlets.iter().map(told).collect());
             let serving = std::thread::Builder::new().name("status".to_owned());
             serving.spawn(move || status::serve(&door, &status)).map_err(Failure::failed)?;
         }
-        let link = Link::new(spool.clone(), destinations, identity, orders.clone(), wake, seed);
-        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let sender = thread("uplink").spawn(move || link.run()).map_err(Failure::failed)?;
-        let ending = Arc::new(AtomicBool::new(false));
-        let keeper = match keeper {
-            Some(keeper) => {
-                let (waker, ending) = (waker.try_clone().map_err(Failure::failed)?, ending.clone());
-                let wake = move || drop((&waker).write(&[1]));
-                Some(thread("spool").spawn(move || keeper.run(&ending, wake)).map_err(Failure::failed)?)
-            }
-            None => None,
+        let seed = epoch.iter().fold(0u64, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte));
+        let start = |(number, outlet): (u64, outlet::Outlet)| {
+            // Each waits at times of its own.
+            outlet.start(&settings, identity.clone(), seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
         };
-        let (sequencer, compressor) = batcher::start(spool.clone(), settings.compression_level, move || {
-            // A full pipe already says that there is something.
-            let _ = (&waker).write(&[1]);
-        })?;
+        let running: Vec<Running> = (0..).zip(outlets).map(start).collect::<Result<_, _>>()?;
+        let (sequencer, compressor) = batcher::start(spools.clone(), settings.compression_level)?;
 
         let outcome = match input {
             Some((path, input)) => {
                 let pace = (arguments.realtime, arguments.count);
-                file::run(&path, input, &sequencer, &spool, &settings, pace, &stop)
+                file::run(&path, input, &sequencer, &spools, &settings, pace, &stop)
             }
-            None => Self::capture(handles, &sequencer, &settings, arguments.count, &stop, &spool),
+            None => Self::capture(handles, &sequencer, &settings, arguments.count, &stop, &spools),
         };
         drop(sequencer);
-        spool.close();
+        spools.close();
         let compressed = compressor.join().unwrap_or_else(|_| Err(Failure::failed("the compressor ended in a panic")));
-        Self::drain(&settings, &spool, from_file, &stop, &sender);
-        orders.give_up.store(true, Ordering::Relaxed);
-        let _ = sender.join();
-        ending.store(true, Ordering::Relaxed);
-        let on_disk = keeper.map(|keeper| keeper.join().is_ok());
-        let left = Self::report(&spool, on_disk == Some(true));
+        Self::drain(&settings, &running, from_file, &stop);
+        running.iter().for_each(Running::give_up);
+        let left: Vec<u64> = running.into_iter().map(Running::end).collect();
         outcome?;
         compressed?;
-        if left > 0 && from_file {
+        if let Some(left) = left.into_iter().max().filter(|left| *left > 0 && from_file) {
             return Err(Failure::failed(format!("{left} packets of the file were not acknowledged")));
         }
         Ok(())
@@ -192,31 +185,15 @@ impl Probe {
         std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(|_| ()).map_err(Failure::failed)
     }
 
-    /// The spool's directory, opened and locked, and given to the user that the probe becomes.
-    fn directory(settings: &Settings, spool: &Spool, user: &privilege::User) -> Result<Option<Directory>, Failure> {
-        let Some(path) = settings.spool.folder(spool.source()) else { return Ok(None) };
-        let owner = privilege::is_root().then_some((user.uid, user.gid));
-        let directory = Directory::open(&path, owner);
-        directory.map(Some).map_err(|error| Failure::failed(format!("the spool's directory {error}")))
-    }
-
-    fn keeper(settings: &Settings, spool: &Arc<Spool>, directory: Directory) -> Result<Keeper, Failure> {
-        let sync_nanos = u64::try_from(settings.spool.sync.as_nanos()).unwrap_or(u64::MAX);
-        let bounds = Bounds { disk: settings.spool.disk, sync_nanos };
-        let report = Box::new(|text: &str| eprintln!("tapline-probe: spool: {text}"));
-        Keeper::open(spool.clone(), Box::new(directory), bounds, report)
-            .map_err(|error| Failure::failed(format!("the spool's directory cannot be read: {error}")))
-    }
-
     fn capture(
         handles: Vec<capture::Handle>,
         sequencer: &batcher::Sequencer,
         settings: &Settings,
         count: Option<u64>,
         stop: &Arc<AtomicBool>,
-        spool: &Arc<Spool>,
+        spools: &Spools,
     ) -> Result<(), Failure> {
-        let shared = capture::Shared { stop: stop.clone(), left: count.map(AtomicU64::new), spool: spool.clone() };
+        let shared = capture::Shared { stop: stop.clone(), left: count.map(AtomicU64::new), spools: spools.clone() };
         std::thread::scope(|scope| {
             let threads: Vec<_> =
                 handles.into_iter().map(|handle| scope.spawn(|| handle.run(sequencer, settings, &shared))).collect();
@@ -229,59 +206,19 @@ impl Probe {
         })
     }
 
-    /// Waits until everything is acknowledged: a file's packets as long as it takes, others for a bounded time.
-    fn drain(
-        settings: &Settings,
-        spool: &Spool,
-        from_file: bool,
-        stop: &AtomicBool,
-        sender: &std::thread::JoinHandle<()>,
-    ) {
+    /// Waits until everything is acknowledged everywhere: a file's packets as long as it takes, others for a bounded time.
+    fn drain(settings: &Settings, running: &[Running], from_file: bool, stop: &AtomicBool) {
         let since = Instant::now();
-        while !sender.is_finished() {
+        while !running.iter().all(Running::is_finished) {
             let patient = from_file && !stop.load(Ordering::Relaxed);
             if !patient && since.elapsed() > settings.end_patience {
                 return;
             }
-            if spool.is_empty() && since.elapsed() > settings.end_patience + Duration::from_secs(3) && !patient {
+            let empty = running.iter().all(Running::is_empty);
+            if empty && since.elapsed() > settings.end_patience + Duration::from_secs(3) && !patient {
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-    }
-
-    /// Says what became of the packets; gives how many are left.
-    fn report(spool: &Spool, on_disk: bool) -> u64 {
-        let counts = spool.statistics(Timestamp::from_system(SystemTime::now()));
-        let dropped = |reasons: &dyn Fn(DropReason) -> bool| -> u64 {
-            counts.drops.iter().filter(|drop| reasons(drop.reason)).map(|drop| drop.packets).sum()
-        };
-        eprintln!(
-            "tapline-probe: {} packets captured, {} dropped by the kernel, {} by the interfaces, {} by a full spool, {} acknowledged, {} spooled",
-            counts.captured,
-            counts.dropped_by_kernel,
-            counts.dropped_by_interface,
-            dropped(&|reason| reason == DropReason::BufferFull),
-            counts.acknowledged,
-            counts.held
-        );
-        let failed = dropped(&|reason| reason != DropReason::BufferFull);
-        if failed > 0 {
-            eprintln!("tapline-probe: {failed} packets dropped because the spool's disk was full or failed");
-        }
-        let older = spool.older();
-        if older != spool::Older::default() {
-            eprintln!(
-                "tapline-probe: of earlier runs: {} packets acknowledged, {} spooled",
-                older.acknowledged, older.held
-            );
-        }
-        if on_disk && counts.held + older.held > 0 {
-            eprintln!(
-                "tapline-probe: what is spooled lies on the disk ({} bytes); the next run delivers it",
-                counts.spool_bytes
-            );
-        }
-        counts.held
     }
 }

@@ -178,10 +178,10 @@ impl Spool {
         }
     }
 
-    /// Takes a compressed batch. The bound on memory holds before and after.
-    pub fn push(&self, header: BatchHeader, raw_length: usize, frame: Vec<u8>) {
+    /// Takes a compressed batch, whose bytes other spools may share. The bound on memory holds before and after.
+    pub fn push(&self, header: BatchHeader, raw_length: usize, frame: impl Into<Arc<Vec<u8>>>) {
         let packets = u64::from(header.packets);
-        let entry = Held::Batch { header, raw_length: raw_length as u32, frame: Arc::new(frame) };
+        let entry = Held::Batch { header, raw_length: raw_length as u32, frame: frame.into() };
         let (wanted, limit) = (cost(&entry), self.limits.memory);
         let mut state = self.lock();
         while self.limits.waits && !state.closed {
@@ -237,6 +237,11 @@ impl Spool {
     /// An interface set of the epoch that is being sent.
     pub fn set(&self, number: u32) -> Option<InterfaceSet> {
         self.lock().head().sets.get(number as usize).cloned()
+    }
+
+    /// The oldest sequence number that is held of the epoch that is being sent: what lies before is durable at a collector.
+    pub fn held_from(&self) -> u64 {
+        self.lock().head().held_from
     }
 
     /// The collector goes on with `next_seq`: what lies before was received.
