@@ -19,14 +19,14 @@ def frame(source, target, source_port, target_port, payload):
 
 
 def write(path, count, first=0, per_second=20_000):
-    """Lookups `first` to `first + count`, each of one port's own flow for a while, spread over time."""
+    """Lookups `first` to `first + count`, each of a flow of its own (up to ten million), spread over time."""
     with open(path, "wb") as out:
         out.write(struct.pack("<IHHiIII", 0xa1b23c4d, 2, 4, 0, 0, 65535, 1))
         for number in range(first, first + count):
             text = NAME.format(number).encode()
             label, domain = text.split(b".")
             question = bytes([len(label)]) + label + bytes([len(domain)]) + domain + b"\0\0\1\0\1"
-            client, server = bytes([10, 1, number >> 16 & 255, 1 + number % 200]), bytes([10, 2, 0, 53])
+            client, server = bytes([10, 1, 0, 1 + number // 50_000 % 200]), bytes([10, 2, 0, 53])
             port = 10_000 + number % 50_000
             ask = struct.pack(">HHHHHH", number & 0xffff, 0x0100, 1, 0, 0, 0) + question
             tell = struct.pack(">HHHHHH", number & 0xffff, 0x8180, 1, 1, 0, 0) + question + b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + bytes([192, 0, 2, number % 250])
