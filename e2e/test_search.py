@@ -2,6 +2,7 @@
 import glob
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -274,6 +275,8 @@ class Guarded(Servers):
     """Behind a real nginx that asks for TLS, a client certificate, a password and a path."""
 
     def test_tls_password_prefix_and_two_nodes(self):
+        if not shutil.which("nginx") or not shutil.which("openssl"):
+            self.skipTest("nginx and openssl are not installed")
         server = self.server("elasticsearch-8")
         folder = tempfile.mkdtemp(prefix="tapline-nginx-")
         self.addCleanup(bounded, ["rm", "-rf", folder])
