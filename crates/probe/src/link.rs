@@ -192,6 +192,8 @@ pub struct Link {
     begin: Instant,
     random: u64,
     announced: usize,
+    /// What each collector has acknowledged of the epoch that is being sent, up to its last connection.
+    acknowledged: Vec<u64>,
 }
 
 /// Why a connection ended.
@@ -214,7 +216,9 @@ impl Link {
         wake: UnixStream,
         seed: u64,
     ) -> Self {
-        Self { spool, destinations, identity, orders, wake, begin: Instant::now(), random: seed | 1, announced: 0 }
+        let acknowledged = vec![0; destinations.len()];
+        let begin = Instant::now();
+        Self { spool, destinations, identity, orders, wake, begin, random: seed | 1, announced: 0, acknowledged }
     }
 
     fn now(&self) -> Moment {
@@ -240,14 +244,19 @@ impl Link {
             let problem = match destination.connect(self.identity.as_ref()) {
                 Ok(stream) => {
                     let was = self.begin.elapsed();
+                    let before = self.spool.acknowledged();
                     let over = self.serve(stream, place, &destination);
                     self.orders.connected.set(None);
+                    if let Some(count) = self.acknowledged.get_mut(place) {
+                        *count += self.spool.acknowledged().saturating_sub(before);
+                    }
                     match over {
                         Over::GivenUp => return,
                         Over::Done => {
                             if !self.spool.leave() {
                                 return;
                             }
+                            self.acknowledged.fill(0);
                             attempt = 0;
                             continue;
                         }
@@ -309,9 +318,13 @@ impl Link {
                     unclean = true;
                 }
                 if (ends || stated.elapsed() >= STATISTICS_EVERY)
-                    && let Some(statement) = self.spool.statement(now.clock)
+                    && let Some(mut statement) = self.spool.statement(now.clock)
                 {
                     stated = Instant::now();
+                    // What another collector has is no business of this one: its account would never close.
+                    let elsewhere = self.elsewhere(place);
+                    statement.captured = statement.captured.saturating_sub(elsewhere);
+                    statement.acknowledged = statement.acknowledged.saturating_sub(elsewhere);
                     if ending == Ending::Complete {
                         session.send_bye(statement, now);
                         unclean = false;
@@ -371,6 +384,11 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// Packets that others than this collector have acknowledged of the epoch that is being sent.
+    fn elsewhere(&self, place: usize) -> u64 {
+        self.acknowledged.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, packets)| packets).sum()
     }
 
     /// Adds entries while credit and the output allow it.

@@ -244,6 +244,11 @@ impl Spool {
         self.lock().head().held_from
     }
 
+    /// Packets that were acknowledged of the epoch that is being sent.
+    pub fn acknowledged(&self) -> u64 {
+        self.lock().head().acknowledged
+    }
+
     /// The collector goes on with `next_seq`: what lies before was received.
     pub fn resume(&self, next_seq: u64) {
         self.lock().head().resume(next_seq);
