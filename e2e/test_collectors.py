@@ -171,6 +171,31 @@ class Collectors(unittest.TestCase):
         self.assertEqual(row["dropped"], {"spool/buffer_full": len(missing)})
         print(f"\n  {sent} sent, {len(missing)} dropped for one collector and counted there")
 
+    def test_a_probe_that_is_killed_owes_each_what_it_lacks(self):
+        self.one.start()
+        self.other.start()
+        words = ("all", f"spool.directory={self.spool}", "spool.mode=disk")
+        probe = self.start_probe(*words)
+        self.ready()
+        # Connected, but stalled: it takes nothing more.
+        self.one.process.send_signal(signal.SIGSTOP)
+        traffic = Traffic(self.lab.peer, 4_000)
+        time.sleep(1)
+        sent = traffic.end()
+        wait_for("the other to have everything", lambda: self.metric("acknowledged_packets_total", self.other) == sent)
+        self.assertEqual(self.metric("acknowledged_packets_total", self.one), 0)
+        probe.kill()
+        probe.wait()
+        self.one.process.send_signal(signal.SIGCONT)
+        probe = self.start_probe(*words)
+        self.ready()
+        wait_for("the rest to arrive", lambda: sum(self.one.archived().values()) >= sent)
+        self.finish(probe)
+        for collector in (self.one, self.other):
+            self.once(collector, sent)
+            self.assertEqual([(row["closes"], row["in_flight_packets"], row["dropped_packets"]) for row in collector.balance()], [(True, 0, 0)] * 2)
+        self.assertEqual([name for _, _, names in os.walk(self.spool) for name in names if name != "lock"], [], "what was acknowledged is removed")
+
     def test_with_tls_to_each(self):
         keys = os.path.join(self.folder.name, "keys")
         self.tapline("keys", "init", "--dir", keys)
