@@ -14,19 +14,20 @@ from store import example
 class Collector:
     """A collector of its own with a Unix socket for the uplink and one v2 subscriber that only counts."""
 
-    def __init__(self, options, name, subscriber=True):
+    def __init__(self, options, name, subscriber=True, listen=None, more=""):
         self.folder = os.path.join(options.work, name)
         os.makedirs(self.folder)
         os.chmod(self.folder, 0o777)
         self.uplink = f"{self.folder}/uplink.sock"
         self.feed = f"ipc://{self.folder}/feed"
+        listen = listen or f"unix:{self.uplink}"
         config = os.path.join(self.folder, "tapline.toml")
         with open(config, "w", encoding="utf-8") as out:
-            out.write(f'[collector]\ndata = "{self.folder}"\nlisten = ["unix:{self.uplink}"]\n'
-                      f'api = ["unix:{self.folder}/api.sock"]\nfeed = ["{self.feed}"]\n')
+            out.write(f'[collector]\ndata = "{self.folder}"\nlisten = ["{listen}"]\n'
+                      f'api = ["unix:{self.folder}/api.sock"]\nfeed = ["{self.feed}"]\n{more}')
         self.log = open(f"{self.folder}/log", "wb")
         self.process = subprocess.Popen([os.path.join(options.bin, "tapline"), "collector", "--config", config], stdout=self.log, stderr=self.log)
-        wait_for("the collector", lambda: os.path.exists(self.uplink) or self.process.poll() is not None)
+        wait_for("the collector", lambda: os.path.exists(f"{self.folder}/api.sock") or self.process.poll() is not None)
         self.subscriber = None
         if subscriber:
             self.subscriber = subprocess.Popen([sys.executable, os.path.join(os.path.dirname(__file__), "subscriber.py"), self.feed],

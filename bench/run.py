@@ -23,12 +23,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
 
 import chain  # noqa: E402
 import decoding  # noqa: E402
+import encrypted  # noqa: E402
 import indexing  # noqa: E402
 import page  # noqa: E402
 import store  # noqa: E402
 from measuring import Figure, Peerless  # noqa: E402
 
-ROWS = [*decoding.ROWS, *chain.ROWS, *store.ROWS, *page.ROWS, *indexing.ROWS]
+ROWS = [*decoding.ROWS, *chain.ROWS, *encrypted.ROWS, *store.ROWS, *page.ROWS, *indexing.ROWS]
 
 
 def machine():
