@@ -326,5 +326,25 @@ http {{ access_log {path('access.log')}; client_max_body_size 300k; client_body_
             self.assertIn(" 413 ", log.read(), "a bulk was too large for the proxy and was sent in parts")
 
 
+    def test_a_proxy_on_the_way(self):
+        if not shutil.which("tinyproxy"):
+            self.skipTest("tinyproxy is not installed")
+        server = self.server("opensearch-2")
+        folder = tempfile.mkdtemp(prefix="tapline-proxy-")
+        self.addCleanup(bounded, ["rm", "-rf", folder])
+        port, log = free_port(), os.path.join(folder, "log")
+        with open(os.path.join(folder, "conf"), "w", encoding="utf-8") as out:
+            out.write(f'Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nBasicAuth tapline secret\nConnectPort {server.port}\nLogFile "{log}"\nLogLevel Connect\n')
+        proxy = subprocess.Popen(["tinyproxy", "-d", "-c", os.path.join(folder, "conf")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(end, proxy)
+        wait_for("the proxy", lambda: os.path.exists(log))
+        chain = Chain(self)
+        chain.up(FIXTURES[:2], *output(server.url, proxy=f"http://tapline:secret@127.0.0.1:{port}"))
+        wait(chain, "all events to be sent", lambda: EveryDataset.sent(self, chain), 30)
+        self.same(server, chain)
+        with open(log, encoding="utf-8") as lines:
+            self.assertIn(f"127.0.0.1:{server.port}", lines.read(), "it went through the proxy")
+
+
 if __name__ == "__main__":
     unittest.main()
