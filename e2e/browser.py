@@ -27,6 +27,7 @@ class Browser:
     def __init__(self, width=1280, height=800, dark=False, downloads=None):
         self.own_downloads = None if downloads else tempfile.TemporaryDirectory(prefix="tapline-downloads-")
         self.downloads = pathlib.Path(downloads or self.own_downloads.name)
+        self.seen = set()
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
         for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--force-device-scale-factor=1"):
@@ -100,13 +101,16 @@ class Browser:
             )
 
     def downloaded(self, seconds=10):
-        """The newest complete download."""
+        """The complete download that was not asked for before."""
 
         def ready():
             files = [file for file in self.downloads.iterdir() if file.suffix not in (".crdownload", ".tmp") and not file.name.startswith(".")]
-            return max(files, key=lambda file: file.stat().st_mtime, default=None) if not list(self.downloads.glob("*.crdownload")) else None
+            new = [file for file in files if file not in self.seen]
+            return new and not list(self.downloads.glob("*.crdownload")) and new[0]
 
-        return self.until(ready, seconds, "no download")
+        found = self.until(ready, seconds, "no download")
+        self.seen.add(found)
+        return found
 
     def complaints(self):
         """Errors and warnings of the page since the last call, such as what the content security policy refused."""
