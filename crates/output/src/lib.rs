@@ -6,12 +6,14 @@
 
 use std::sync::Arc;
 
+mod address;
 mod batch;
 mod counters;
 pub mod elasticsearch;
 mod known;
 pub mod ndjson;
 mod queue;
+pub mod redis;
 mod registry;
 pub mod remote;
 pub mod stdout;

@@ -72,6 +72,11 @@ macro_rules! outputs {
                 ports
             }
 
+            /// Whether enabled outputs look up names behind the sandbox, such as those that brokers tell of themselves.
+            pub fn looks_up_names(&self) -> bool {
+                false $(|| self.$remote.enabled && self.$remote.looks_up_names())*
+            }
+
             /// Opens every output that is enabled.
             ///
             /// # Errors
@@ -118,5 +123,7 @@ outputs! {
     remote {
         /// Elasticsearch and OpenSearch.
         elasticsearch;
+        /// Redis.
+        redis;
     }
 }

@@ -51,6 +51,11 @@ impl Settings {
         nodes.iter().map(|node| node.port).chain(proxy).collect()
     }
 
+    /// Names are looked up when the program starts only.
+    pub(crate) fn looks_up_names(&self) -> bool {
+        false
+    }
+
     pub(crate) fn service(&self, fields: &[&'static Field]) -> Result<Elasticsearch, OpenError> {
         Elasticsearch::open(self, fields)
     }

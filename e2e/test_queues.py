@@ -1,0 +1,185 @@
+"""Events in a real Redis and a real Kafka: every one there, whatever is killed; what is there twice is counted."""
+import collections
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import lookups
+from lab import LabError, bounded, end, wait_for
+from search import CACHE, free_port, java
+from test_search import TAPLINE, Chain
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+COUNT = int(os.environ.get("TAPLINE_EVENTS", "10000"))
+
+
+def words(name, **values):
+    """Settings of an output as arguments."""
+    values = {"enabled": True, "bulk.time": "100ms", **values}
+    return [word for key, value in values.items() for word in ("--set", f"analyzer.output.{name}.{key}={json.dumps(value)}")]
+
+
+class Server:
+    """A server that can be killed and started again on its data."""
+
+    def __init__(self, case):
+        self.port, self.process = free_port(), None
+        self.home = tempfile.mkdtemp(prefix="tapline-queue-")
+        case.addCleanup(self.end)
+
+    def run(self, command, environment=None):
+        with open(os.path.join(self.home, "log"), "ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        try:
+            wait_for("the server", self.answers, 40)
+        except LabError as error:
+            with open(os.path.join(self.home, "log"), encoding="utf-8", errors="replace") as log:
+                raise LabError(f"{error}: {log.read()[-1500:]}") from None
+        return self
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def end(self):
+        if self.process:
+            end(self.process)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+class Redis(Server):
+    def start(self):
+        return self.run(["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.home, "--save", "", "--appendonly", "yes",
+                         "--appendfsync", "always", "--logfile", ""])
+
+    def answers(self):
+        return self.ask("ping").strip() == "PONG"
+
+    def ask(self, *command):
+        return bounded(["redis-cli", "-p", str(self.port), *command], 30)
+
+
+class Queues(unittest.TestCase):
+    def begin(self, name, **values):
+        """A chain whose events go there, and a capture with lookups."""
+        chain = Chain(self)
+        chain.start_parts(*words(name, **values))
+        return chain
+
+    def captured(self, chain, *numbers):
+        for number in numbers:
+            path = os.path.join(os.path.dirname(chain.data), f"{number}.pcap")
+            lookups.write(path, COUNT, first=number * COUNT)
+            chain.capture(path, f"source{number}")
+            os.remove(path)
+
+    def delivered(self, chain, name, count, seconds=40):
+        """Waits until so many lookups, and the flow of each, are in the files and confirmed by the server."""
+        def done():
+            status = chain.status()
+            return (status and status["ndjson"]["events_written"] >= count and not status[name]["spilled_events"] and not status[name]["failing"]
+                    and status[name]["events_written"] >= count)
+
+        try:
+            wait_for("everything to be delivered", done, seconds)
+        except LabError as error:
+            raise LabError(f"{error}\n{chain.status()}\n{chain.log('analyzer')[-1500:]}") from None
+        time.sleep(1)
+        return chain.status()[name]
+
+    def compare(self, chain, ids, name, at_least):
+        """Every event of the files is among the ids; gives how many came again."""
+        events = chain.events()
+        self.assertGreaterEqual(len(events), at_least)
+        found = collections.Counter(ids)
+        self.assertEqual(len(set(events) - set(found)), 0, f"events are missing in {name}\n{chain.log('analyzer')[-1500:]}")
+        self.assertEqual(len(set(found) - set(events)), 0, f"an event came out of nowhere in {name}")
+        again = sum(found.values()) - len(found)
+        print(f"\n  {name}: {len(found)} events, {again} of them twice")
+        return again
+
+    def interrupted(self, server, chain, name):
+        """The server is killed in the middle and is away for a while."""
+        self.captured(chain, 0)
+        wait_for("some events", lambda: (chain.status() or {}).get(name, {}).get("events_written", 0) > 0)
+        server.kill()
+        self.captured(chain, 1)
+        wait_for("the server to be missed", lambda: chain.status()[name]["failing"], 20)
+        time.sleep(2)
+        server.start()
+        return self.delivered(chain, name, 2 * COUNT)
+
+
+@unittest.skipUnless(shutil.which("redis-server"), "redis-server is not installed (packaging/setup-debian test installs it)")
+class InRedis(Queues):
+    def killed(self, mode, read, **values):
+        server = Redis(self).start()
+        chain = self.begin("redis", hosts=[f"127.0.0.1:{server.port}"], mode=mode, **values)
+        status = self.interrupted(server, chain, "redis")
+        self.assertEqual((status["events_refused"], status["events_dropped"]), (0, 0))
+        self.assertGreater(status["failures"], 0)
+        again = self.compare(chain, read(server), f"redis {mode}", 2 * COUNT)
+        # A portion of 500 may be on its way when the connection breaks.
+        self.assertLessEqual(again, 500)
+        return server
+
+    def test_list_when_the_server_is_killed(self):
+        def read(server):
+            lines = server.ask("--raw", "lrange", "tapline", "0", "-1").splitlines()
+            return [json.loads(line)["_id"] for line in lines]
+
+        server = self.killed("list", read)
+        # A key of another type refuses for good: dead letters, and the others go on.
+        chain = self.begin("redis", hosts=[f"127.0.0.1:{server.port}"], mode="stream", key="tapline")
+        self.captured(chain, 0)
+        wait_for("refusals", lambda: (chain.status() or {}).get("redis", {}).get("events_refused", 0) >= COUNT, 20)
+        path = os.path.join(chain.data, "output", "redis", "dead-letters")
+        with open(os.path.join(path, os.listdir(path)[0]), encoding="utf-8") as letters:
+            self.assertIn("WRONGTYPE", json.loads(next(letters))["reason"])
+
+    def test_stream_when_the_server_is_killed(self):
+        def read(server):
+            self.assertEqual(sorted(server.ask("--raw", "keys", "*").split()), ["t:dns", "t:flow"])
+            found = []
+            for kind in ("dns", "flow"):
+                words = server.ask("--raw", "xrange", f"t:{kind}", "-", "+").split("\n")
+                # Number of the entry, then id, type and event, each with its name before it.
+                for at in range(0, len(words) - 6, 7):
+                    _, id_name, number, type_name, its_type, event_name, event = words[at:at + 7]
+                    self.assertEqual((id_name, type_name, its_type, event_name), ("id", "type", kind, "event"))
+                    self.assertEqual(json.loads(event)["_id"], number)
+                    found.append(number)
+            return found
+
+        self.killed("stream", read, key="t:{type}")
+
+    def test_channel_reaches_who_listens(self):
+        server = Redis(self).start()
+        server.ask("config", "set", "requirepass", "secret word")
+        with open(os.path.join(server.home, "heard"), "wb") as heard:
+            listener = subprocess.Popen(["redis-cli", "-p", str(server.port), "-a", "secret word", "--no-auth-warning", "--raw", "subscribe", "tapline-dns"],
+                                        stdout=heard, stderr=subprocess.DEVNULL)
+        self.addCleanup(end, listener)
+        wait_for("the listener", lambda: os.path.getsize(os.path.join(server.home, "heard")))
+        chain = self.begin("redis", hosts=[f"localhost:{server.port}"], mode="channel", key="tapline-{type}", password="secret word",
+                           **{"when.equals.type": "dns"})
+        self.captured(chain, 0)
+
+        def ids():
+            with open(os.path.join(server.home, "heard"), encoding="utf-8") as lines:
+                return [json.loads(line)["_id"] for line in lines if line.startswith("{") and line.endswith("\n")]
+
+        wait_for("all to be heard", lambda: len(ids()) >= COUNT, 20)
+        events = {number for number, event in chain.events().items() if event["type"] == "dns"}
+        self.assertEqual(sorted(ids()), sorted(events))
+        facts = bounded(["curl", "-s", "--unix-socket", f"{chain.data}/run/analyzer.sock", "http://analyzer/status"])
+        self.assertEqual(json.loads(facts)["sandbox"]["seccomp"], "enforced")
+
+
+if __name__ == "__main__":
+    unittest.main()
