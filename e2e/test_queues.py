@@ -15,7 +15,7 @@ from search import CACHE, free_port, java
 from test_search import TAPLINE, Chain
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-COUNT = int(os.environ.get("TAPLINE_EVENTS", "10000"))
+COUNT = int(os.environ.get("TAPLINE_EVENTS", "6000"))
 
 
 def words(name, **values):
@@ -62,6 +62,51 @@ class Redis(Server):
 
     def ask(self, *command):
         return bounded(["redis-cli", "-p", str(self.port), *command], 30)
+
+
+class Kafka(Server):
+    """A broker whose packages are kept below target/servers; another name than its address is what it advertises."""
+
+    def __init__(self, case, **settings):
+        super().__init__(case)
+        self.controller, self.settings = free_port(), settings
+        self.jdk = java(17)
+        self.environment = {**os.environ, "JAVA_HOME": self.jdk, "PATH": f"{self.jdk}/bin:{os.environ['PATH']}"}
+
+    @staticmethod
+    def missing():
+        """Why it cannot be had here; None if it can."""
+        if not java(17):
+            return "Kafka needs JDK 17, which is not installed"
+        if not shutil.which("mvn") and not os.path.exists(os.path.join(CACHE, "kafka-4.0.0", "ready-4.0.0")):
+            return "Kafka is fetched with maven, which is not installed"
+        return None if shutil.which("kcat") else "kcat is not installed (packaging/setup-debian test installs it)"
+
+    def start(self):
+        run = os.path.join(HERE, "servers", "kafka", "run")
+        cache = os.path.join(CACHE, "kafka-4.0.0")
+        if not os.path.exists(os.path.join(cache, "ready-4.0.0")):
+            subprocess.run([run, cache, "0", "0"], timeout=280, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                           env={**self.environment, "FETCH_ONLY": "1"})
+        for name in ("lib", "ready-4.0.0"):
+            if not os.path.lexists(os.path.join(self.home, name)):
+                os.symlink(os.path.abspath(os.path.join(cache, name)), os.path.join(self.home, name))
+        more = [f"{name.replace('_', '.')}={str(value).format(port=self.port)}" for name, value in self.settings.items()]
+        return self.run([run, self.home, str(self.port), str(self.controller), *more], self.environment)
+
+    def answers(self):
+        return "tapline-test" in self.ask("-L", "-t", "tapline-test", "-m", "2")
+
+    def ask(self, *words):
+        return bounded(["kcat", "-b", f"127.0.0.1:{self.port}", *words], 30)
+
+    def read(self, topic):
+        """All messages: partition, key and event of each."""
+        found = []
+        for line in self.ask("-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", "%p\\t%k\\t%s\\n").splitlines():
+            partition, key, text = line.split("\t", 2)
+            found.append((int(partition), key, json.loads(text)))
+        return found
 
 
 class Queues(unittest.TestCase):
@@ -179,6 +224,66 @@ class InRedis(Queues):
         self.assertEqual(sorted(ids()), sorted(events))
         facts = bounded(["curl", "-s", "--unix-socket", f"{chain.data}/run/analyzer.sock", "http://analyzer/status"])
         self.assertEqual(json.loads(facts)["sandbox"]["seccomp"], "enforced")
+
+
+class InKafka(Queues):
+    def broker(self, **settings):
+        why = Kafka.missing()
+        if why:
+            print(f"\nskipped: {why}")
+            self.skipTest(why)
+        return Kafka(self, num_partitions=3, **settings).start()
+
+    def test_when_the_broker_is_killed(self):
+        """Within one session of the producer each event is there once, whatever becomes of the broker; after the analyzer was killed, what
+        its stored position does not cover comes twice."""
+        # Its address is found by a name, behind the sandbox.
+        broker = self.broker(advertised_listeners="PLAINTEXT://localhost:{port}")
+        chain = self.begin("kafka", hosts=[f"localhost:{broker.port}"], timeout="1s", compression="zstd")
+        status = self.interrupted(broker, chain, "kafka")
+        self.assertEqual((status["events_refused"], status["events_dropped"]), (0, 0))
+        self.assertGreater(status["failures"], 0)
+        messages = broker.read("tapline")
+        self.assertEqual(self.compare(chain, [event["_id"] for _, _, event in messages], "kafka", 2 * COUNT), 0, "an event is there twice")
+        partitions = collections.defaultdict(set)
+        for partition, key, event in messages:
+            self.assertEqual(key, event.get("network", {}).get("community_id") or event["_id"])
+            partitions[key].add(partition)
+        self.assertTrue(all(len(found) == 1 for found in partitions.values()), "a flow's events are in one partition")
+        self.assertEqual(set().union(*partitions.values()), {0, 1, 2})
+        # Now the analyzer is killed, with something on its way.
+        self.captured(chain, 2)
+        wait_for("some more events", lambda: (chain.status() or {}).get("kafka", {}).get("events_written", 0) > 4 * COUNT)
+        chain.kill_analyzer()
+        chain.start_analyzer()
+        def all_there():
+            return len({event["_id"] for event in chain.events().values() if event["type"] == "dns"}) >= 3 * COUNT
+
+        wait_for("the rest", all_there, 20)
+        time.sleep(2)
+        self.compare(chain, [event["_id"] for _, _, event in broker.read("tapline")], "kafka, after the analyzer was killed", 3 * COUNT)
+
+    def test_too_large_and_topics_by_type(self):
+        """A broker that takes smaller batches than we make refuses none of the events in them; an event that is too large by itself is put aside."""
+        broker = self.broker(message_max_bytes=1200)
+        chain = self.begin("kafka", hosts=[f"127.0.0.1:{broker.port}"], topic="t-{type}", compression="none")
+        path = os.path.join(os.path.dirname(chain.data), "few.pcap")
+        lookups.write(path, 40)
+        chain.capture(path, "few")
+        wait_for("all to be sent or put aside", lambda: sum((chain.status() or {}).get("kafka", {}).get(name, 0) for name in ("events_written", "events_refused")) >= 80, 30)
+        status = chain.status()["kafka"]
+        there = {event["_id"] for kind in ("dns", "flow") for _, _, event in broker.read(f"t-{kind}")}
+        paths = os.path.join(chain.data, "output", "kafka", "dead-letters")
+        aside = set()
+        for name in os.listdir(paths):
+            with open(os.path.join(paths, name), encoding="utf-8") as lines:
+                aside |= {json.loads(line)["event"]["_id"] for line in lines}
+        self.assertEqual(there | aside, set(chain.events()))
+        self.assertFalse(there & aside)
+        sizes = {number: len(json.dumps(event)) for number, event in chain.events().items()}
+        print(f"\n  kafka: {len(there)} events of up to {max((sizes[number] for number in there), default=0)} bytes taken, {len(aside)} of at least "
+              f"{min((sizes[number] for number in aside), default=0)} bytes put aside, {status['failures']} failures")
+        self.assertGreater(len(there), 0)
 
 
 if __name__ == "__main__":

@@ -71,14 +71,7 @@ impl Endpoints {
 
     /// Files that must stay readable: those that names are looked up with, if any endpoint has one.
     pub fn files(&self) -> Vec<PathBuf> {
-        const LOOK_UP: [&str; 5] =
-            ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf"];
-        if !self.has_names {
-            return Vec::new();
-        }
-        // One look-up now brings in what the system needs for the next.
-        let _ = ("localhost", 0).to_socket_addrs();
-        LOOK_UP.iter().map(PathBuf::from).filter(|path| path.exists()).collect()
+        if self.has_names { look_up_files() } else { Vec::new() }
     }
 
     /// Subscribes. Call it behind the sandbox: what comes from the feed is foreign.
@@ -107,6 +100,15 @@ impl Endpoints {
         let dns = self.has_names.then_some(53);
         self.ports.iter().copied().chain(dns).collect()
     }
+}
+
+/// Files that names are looked up with. Call it before the sandbox shuts.
+pub fn look_up_files() -> Vec<PathBuf> {
+    const LOOK_UP: [&str; 5] =
+        ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf"];
+    // One look-up now brings in what the system needs for the next.
+    let _ = ("localhost", 0).to_socket_addrs();
+    LOOK_UP.iter().map(PathBuf::from).filter(|path| path.exists()).collect()
 }
 
 /// Follows one or several collectors' feeds and asks one API.

@@ -98,7 +98,11 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
         Sandbox::On => {
             let mut tcp_ports = endpoints.tcp_ports();
             tcp_ports.extend(settings.output.tcp_ports());
-            let allowed = Allowed { write: own, read: endpoints.files(), tcp_ports };
+            let mut read = endpoints.files();
+            if settings.output.looks_up_names() {
+                read.extend(collector::look_up_files());
+            }
+            let allowed = Allowed { write: own, read, tcp_ports };
             let facts = sandbox::enter(&allowed)?;
             tracing::info!(
                 landlock = facts.landlock,

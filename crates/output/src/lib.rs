@@ -10,6 +10,7 @@ mod address;
 mod batch;
 mod counters;
 pub mod elasticsearch;
+pub mod kafka;
 mod known;
 pub mod ndjson;
 mod queue;

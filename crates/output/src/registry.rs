@@ -123,6 +123,8 @@ outputs! {
     remote {
         /// Elasticsearch and OpenSearch.
         elasticsearch;
+        /// Kafka.
+        kafka;
         /// Redis.
         redis;
     }

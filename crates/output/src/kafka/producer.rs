@@ -1,0 +1,326 @@
+//! The producer: idempotent, so that what it sends again by itself is there once, and asked about each message what became of it.
+//!
+//! A message that is on its way stays there: when its confirmation is late, the same event is not produced a second time, but waited for again.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::{ClientContext, util::Timeout};
+
+use super::settings::{Settings, TYPE};
+use crate::remote::{Document, Fate, Service, Unavailable};
+
+/// Reports are asked for so often.
+const TURN: Duration = Duration::from_millis(5);
+/// When the memory for messages is full, so long is waited for room.
+const ROOM_TURN: Duration = Duration::from_millis(20);
+
+/// What became of messages, by number, and what last went wrong with the brokers.
+#[derive(Default)]
+struct Told {
+    reports: Vec<(usize, Result<(), RDKafkaErrorCode>)>,
+    problem: Option<String>,
+}
+
+/// Takes what librdkafka tells.
+#[derive(Clone, Default)]
+struct Listener(Arc<Mutex<Told>>);
+
+impl Listener {
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Listener {
+    fn log(&self, level: RDKafkaLogLevel, _: &str, message: &str) {
+        // What goes wrong is said once, by the sender; here are the details.
+        tracing::debug!(output = "kafka", ?level, "{message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(output = "kafka", "{error}: {reason}");
+        self.told().problem = Some(reason.to_owned());
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+}
+
+impl ProducerContext for Listener {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let report = match result {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(code(error)),
+        };
+        self.told().reports.push((number, report));
+    }
+}
+
+fn code(error: &KafkaError) -> RDKafkaErrorCode {
+    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)
+}
+
+/// The service.
+pub struct Kafka {
+    config: ClientConfig,
+    topic: Vec<String>,
+    timeout: Duration,
+    /// Made behind the sandbox's doors, for it starts threads.
+    session: Option<Session>,
+}
+
+/// A producer and what is on its way.
+struct Session {
+    producer: BaseProducer<Listener>,
+    listener: Listener,
+    /// Numbers of events that were produced and whose fate was not given yet.
+    numbers: HashMap<u128, usize>,
+    reports: HashMap<usize, Result<(), RDKafkaErrorCode>>,
+    next: usize,
+}
+
+impl Kafka {
+    /// Checks the properties; connects to nothing yet.
+    pub(super) fn open(settings: &Settings) -> Result<Self, String> {
+        let brokers = settings.brokers().map_err(|error| error.message)?;
+        let brokers: Vec<String> = brokers
+            .into_iter()
+            .map(|(host, port)| if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+            .collect();
+        let mut config = ClientConfig::new();
+        config
+            .set("client.id", "tapline")
+            // The partition of a key is that of Java's clients.
+            .set("partitioner", "murmur2_random")
+            .set("reconnect.backoff.max.ms", "2000");
+        for (name, value) in &settings.properties {
+            config.set(name, value);
+        }
+        config
+            .set("bootstrap.servers", brokers.join(","))
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("compression.type", settings.compression.name())
+            // librdkafka tries again for ever; how long is waited for it is ours to decide.
+            .set("message.timeout.ms", "0");
+        config.create_native_config().map_err(|error| format!("properties: {error}"))?;
+        let topic = settings.topic.split(TYPE).map(str::to_owned).collect();
+        Ok(Self { config, topic, timeout: settings.timeout, session: None })
+    }
+
+    fn session(&mut self) -> Result<&mut Session, Unavailable> {
+        if let Some((code, reason)) = self.session.as_ref().and_then(|session| session.producer.client().fatal_error())
+        {
+            tracing::warn!(
+                output = "kafka",
+                "{code}: {reason}; a new session begins, and what was on its way may come twice"
+            );
+            self.session = None;
+        }
+        match &mut self.session {
+            Some(session) => Ok(session),
+            empty => {
+                let listener = Listener::default();
+                let producer = self.config.create_with_context(listener.clone());
+                let producer = producer.map_err(|error| Unavailable(error.to_string()))?;
+                let (numbers, reports) = Default::default();
+                Ok(empty.insert(Session { producer, listener, numbers, reports, next: 1 }))
+            }
+        }
+    }
+
+    fn deliver(&mut self, documents: &[Document<'_>]) -> Result<Vec<Fate>, Unavailable> {
+        let until = Instant::now() + self.timeout;
+        let topic = self.topic.clone();
+        let session = self.session()?;
+        for document in documents {
+            session.produce(&topic.join(document.kind), document, until);
+        }
+        session.wait(documents, until);
+        Ok(session.fates(documents))
+    }
+
+    /// A broker refuses a batch of messages as a whole: which of them is too large is found with smaller ones.
+    fn narrow(&mut self, documents: &[Document<'_>], fates: &mut [Fate]) -> Result<(), Unavailable> {
+        let refused: Vec<usize> =
+            (0..documents.len()).filter(|at| matches!(fates.get(*at), Some(Fate::Refused { .. }))).collect();
+        if documents.len() < 2 || refused.is_empty() {
+            return Ok(());
+        }
+        for half in refused.chunks(refused.len().div_ceil(2)) {
+            let part: Vec<Document<'_>> = half.iter().filter_map(|at| documents.get(*at)).copied().collect();
+            let mut found = self.deliver(&part)?;
+            self.narrow(&part, &mut found)?;
+            for (at, fate) in half.iter().zip(found) {
+                if let Some(place) = fates.get_mut(*at) {
+                    *place = fate;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Service for Kafka {
+    fn send(&mut self, documents: &[Document<'_>]) -> Result<Vec<Fate>, Unavailable> {
+        let mut fates = self.deliver(documents)?;
+        if let Err(problem) = self.narrow(documents, &mut fates) {
+            for fate in &mut fates {
+                if matches!(fate, Fate::Refused { .. }) {
+                    *fate = Fate::Later(problem.0.clone());
+                }
+            }
+        }
+        Ok(fates)
+    }
+}
+
+impl Session {
+    /// Hands an event to librdkafka, unless it is there already.
+    fn produce(&mut self, topic: &str, document: &Document<'_>, until: Instant) {
+        let identity = identity(document);
+        if self.numbers.contains_key(&identity) {
+            return;
+        }
+        let key = if document.key.is_empty() { document.id() } else { document.key };
+        let number = self.next;
+        let mut record = BaseRecord::with_opaque_to(topic, number).key(key).payload(document.json);
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => break,
+                Err((error, back)) => {
+                    let code = code(&error);
+                    if code != RDKafkaErrorCode::QueueFull || Instant::now() >= until {
+                        self.reports.insert(number, Err(code));
+                        break;
+                    }
+                    record = back;
+                    self.producer.poll(Timeout::After(ROOM_TURN));
+                }
+            }
+        }
+        self.next += 1;
+        self.numbers.insert(identity, number);
+    }
+
+    /// Waits until something is known of each.
+    fn wait(&mut self, documents: &[Document<'_>], until: Instant) {
+        let numbers: Vec<usize> =
+            documents.iter().filter_map(|document| self.numbers.get(&identity(document))).copied().collect();
+        let mut waiting = numbers.as_slice();
+        loop {
+            self.reports.extend(mem::take(&mut self.listener.told().reports));
+            while let Some((first, rest)) = waiting.split_first().filter(|(first, _)| self.reports.contains_key(first))
+            {
+                let _ = first;
+                waiting = rest;
+            }
+            if waiting.is_empty() || Instant::now() >= until || self.producer.client().fatal_error().is_some() {
+                return;
+            }
+            self.producer.poll(Timeout::After(TURN));
+        }
+    }
+
+    fn fates(&mut self, documents: &[Document<'_>]) -> Vec<Fate> {
+        let problem = self.listener.told().problem.take();
+        let report = |document: &Document<'_>| {
+            self.numbers.get(&identity(document)).and_then(|number| self.reports.get(number)).copied()
+        };
+        let late =
+            || Fate::Later(problem.clone().unwrap_or_else(|| "the brokers have not confirmed in time".to_owned()));
+        let fates = documents.iter().map(|document| report(document).map_or_else(late, fate)).collect();
+        for document in documents {
+            let identity = identity(document);
+            if let Some(number) = self.numbers.get(&identity).copied() {
+                if self.reports.remove(&number).is_some() {
+                    self.numbers.remove(&identity);
+                }
+            }
+        }
+        fates
+    }
+}
+
+/// Its id, as a number.
+fn identity(document: &Document<'_>) -> u128 {
+    u128::from_str_radix(document.id(), 16).unwrap_or_else(|_| xxhash_rust::xxh3::xxh3_128(document.json.as_bytes()))
+}
+
+fn fate(report: Result<(), RDKafkaErrorCode>) -> Fate {
+    match report {
+        Ok(()) => Fate::Kept,
+        Err(code @ RDKafkaErrorCode::MessageSizeTooLarge) => {
+            // Kafka's number for it.
+            Fate::Refused { status: 10, reason: code.to_string() }
+        }
+        Err(code) => Fate::Later(code.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::Service;
+    use packet::Timestamp;
+
+    #[test]
+    fn only_what_is_too_large_is_refused() {
+        assert_eq!(fate(Ok(())), Fate::Kept);
+        assert!(matches!(fate(Err(RDKafkaErrorCode::MessageSizeTooLarge)), Fate::Refused { status: 10, .. }));
+        for code in [
+            RDKafkaErrorCode::MessageTimedOut,
+            RDKafkaErrorCode::UnknownTopicOrPartition,
+            RDKafkaErrorCode::TopicAuthorizationFailed,
+            RDKafkaErrorCode::NotEnoughReplicas,
+            RDKafkaErrorCode::QueueFull,
+            RDKafkaErrorCode::PurgeInflight,
+        ] {
+            assert!(matches!(fate(Err(code)), Fate::Later(_)), "{code}");
+        }
+    }
+
+    #[test]
+    fn wrong_properties_are_told_of_at_the_start() {
+        let open = |name: &str, value: &str| {
+            let properties = [(name.to_owned(), value.to_owned())].into();
+            Kafka::open(&Settings { properties, ..Settings::default() }).map(|_| ())
+        };
+        assert_eq!(open("linger.ms", "50"), Ok(()));
+        assert!(open("linger.ms", "soon").is_err());
+        assert!(open("no.such.property", "1").unwrap_err().contains("no.such.property"));
+        let mut settings = Settings::default();
+        for compression in ["none", "gzip", "lz4", "zstd"] {
+            settings.compression = serde_json::from_value(compression.into()).unwrap();
+            Kafka::open(&settings).map(|_| ()).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_not_produced_again() {
+        // Nobody listens there.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let hosts = vec![format!("127.0.0.1:{free}")];
+        let settings = Settings { hosts, timeout: Duration::from_millis(300), ..Settings::default() };
+        let mut kafka = settings.service(&[]).unwrap();
+        let json = |number: u8, length| format!("{{\"_id\":\"{number:032x}\",\"type\":\"{}\"}}", "x".repeat(length));
+        let texts = [json(1, 3), json(2, 2_000_000), json(3, 3)];
+        let documents: Vec<_> =
+            texts.iter().map(|json| Document { time: Timestamp::from_nanos(7), kind: "dns", key: "", json }).collect();
+        for _ in 0..2 {
+            let fates = kafka.send(&documents).unwrap();
+            assert!(matches!(fates[0], Fate::Later(_)), "{fates:?}");
+            assert!(matches!(fates[1], Fate::Refused { .. }), "{fates:?}");
+            assert!(matches!(fates[2], Fate::Later(_)), "{fates:?}");
+            assert_eq!(kafka.session.as_ref().unwrap().producer.in_flight_count(), 2);
+        }
+    }
+}
