@@ -155,7 +155,7 @@ class Queues(unittest.TestCase):
         server.kill()
         self.captured(chain, 1)
         wait_for("the server to be missed", lambda: chain.status()[name]["failing"], 20)
-        time.sleep(2)
+        time.sleep(1.5)
         server.start()
         return self.delivered(chain, name, 2 * COUNT)
 
@@ -232,7 +232,7 @@ class InKafka(Queues):
         if why:
             print(f"\nskipped: {why}")
             self.skipTest(why)
-        return Kafka(self, num_partitions=3, **settings).start()
+        return Kafka(self, num_partitions=3, broker_session_timeout_ms=2000, broker_heartbeat_interval_ms=500, **settings).start()
 
     def test_when_the_broker_is_killed(self):
         """Within one session of the producer each event is there once, whatever becomes of the broker; after the analyzer was killed, what
@@ -256,11 +256,12 @@ class InKafka(Queues):
         wait_for("some more events", lambda: (chain.status() or {}).get("kafka", {}).get("events_written", 0) > 4 * COUNT)
         chain.kill_analyzer()
         chain.start_analyzer()
+
         def all_there():
             return len({event["_id"] for event in chain.events().values() if event["type"] == "dns"}) >= 3 * COUNT
 
         wait_for("the rest", all_there, 20)
-        time.sleep(2)
+        time.sleep(1)
         self.compare(chain, [event["_id"] for _, _, event in broker.read("tapline")], "kafka, after the analyzer was killed", 3 * COUNT)
 
     def test_too_large_and_topics_by_type(self):
@@ -270,7 +271,8 @@ class InKafka(Queues):
         path = os.path.join(os.path.dirname(chain.data), "few.pcap")
         lookups.write(path, 40)
         chain.capture(path, "few")
-        wait_for("all to be sent or put aside", lambda: sum((chain.status() or {}).get("kafka", {}).get(name, 0) for name in ("events_written", "events_refused")) >= 80, 30)
+        wait_for("all to be sent or put aside", lambda: sum((chain.status() or {}).get("kafka", {}).get(name, 0) for name in ("events_written", "events_refused")) >= 80,
+                 30)
         status = chain.status()["kafka"]
         there = {event["_id"] for kind in ("dns", "flow") for _, _, event in broker.read(f"t-{kind}")}
         paths = os.path.join(chain.data, "output", "kafka", "dead-letters")
