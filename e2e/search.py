@@ -80,6 +80,8 @@ class Search:
 
     def start(self, *settings):
         self.packages()
+        # A disk of the machine that is rather full is not what is tested here.
+        settings = ("cluster.routing.allocation.disk.threshold_enabled=false", *settings)
         log = open(os.path.join(self.home, "log"), "ab")
         with log:
             self.process = subprocess.Popen([os.path.join(HERE, "servers", self.script, "run"), self.home, str(self.port), *settings],
