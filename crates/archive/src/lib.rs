@@ -16,7 +16,6 @@ mod pins;
 mod query;
 mod recovery;
 mod retention;
-mod rotation;
 mod scan;
 mod segment;
 mod state;

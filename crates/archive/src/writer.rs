@@ -4,11 +4,11 @@
 use crate::index::{BatchEntry, BatchIndex};
 use crate::layout::{self, Archive};
 use crate::recovery::{self, Recovered};
-use crate::rotation::{Rotation, Slot};
 use crate::segment::Segment;
 use crate::state::{Ahead, EpochState, SourceState};
 use packet::batch::{BatchHeader, GapRecord};
 use packet::{Epoch, InterfaceSet, LinkType, SourceName, Timestamp};
+use rotation::{Rotation, Slot};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};

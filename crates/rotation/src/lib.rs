@@ -1,9 +1,10 @@
-//! When segments are closed by the clock: at multiples of a time of the day, in UTC or a named zone, also where the clock of the zone is
-//! set forward or back.
+//! When files are closed by the clock, segments and files of events alike: at multiples of a time of the day, in UTC or a named zone, also
+//! where the clock of the zone is set forward or back. Reads no clock and closes nothing itself.
+#![forbid(unsafe_code)]
 
 use packet::Timestamp;
 
-/// At which times of the day segments are closed.
+/// At which times of the day files are closed.
 #[derive(Debug, Clone)]
 pub struct Rotation {
     /// At every multiple of this many seconds of the day; 0 for never.
@@ -12,9 +13,9 @@ pub struct Rotation {
     pub zone: jiff::tz::TimeZone,
 }
 
-/// A stretch of time between two such moments. The hour that the clock of a zone goes through twice is two of them.
+/// A stretch of time between two such moments; to be compared, nothing else. The hour that the clock of a zone goes through twice is two of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slot {
+pub struct Slot {
     /// Seconds of Unix time at midnight, by the zone's clock.
     day: i64,
     number: i64,
@@ -28,7 +29,7 @@ impl Rotation {
     }
 
     /// Where a moment lies; all lie in one if there is no rotation.
-    pub(crate) fn slot(&self, time: Timestamp) -> Slot {
+    pub fn slot(&self, time: Timestamp) -> Slot {
         let Some(length) = i64::try_from(self.seconds).ok().filter(|seconds| *seconds > 0) else {
             return Slot { day: 0, number: 0, offset: 0 };
         };
