@@ -1,16 +1,35 @@
-//! The numbered files of a folder: `events-00000001.ndjson` and so on, the highest number is the one being written.
-//! Touches no file with another kind of name.
+//! The numbered files of a folder: `events-00000001.ndjson` and so on, `.gz` or `.zst` behind it once compressed. The highest number is the
+//! one being written and is plain; all others are finished. Touches no file with another kind of name.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::Compression;
 
 const PREFIX: &str = "events-";
 const SUFFIX: &str = ".ndjson";
+/// Ends the name of a compressed file that is not complete yet.
+const PART: &str = ".part";
 
 /// The folder.
+#[derive(Debug, Clone)]
 pub(super) struct Folder {
     path: PathBuf,
+}
+
+/// In what forms each number is there, lowest number first.
+pub(super) type Files = BTreeMap<u64, Vec<Compression>>;
+
+/// The file that is written.
+pub(super) struct Open {
+    pub(super) file: File,
+    /// Bytes in it.
+    pub(super) length: u64,
+    /// When it was last written to.
+    pub(super) written: SystemTime,
 }
 
 impl Folder {
@@ -22,52 +41,87 @@ impl Folder {
         &self.path
     }
 
-    pub(super) fn file(&self, number: u64) -> PathBuf {
-        self.path.join(format!("{PREFIX}{number:08}{SUFFIX}"))
+    fn name(number: u64, compression: Compression) -> String {
+        format!("{PREFIX}{number:08}{SUFFIX}{}", compression.suffix())
     }
 
-    /// The numbers there are, lowest first.
-    pub(super) fn numbers(&self) -> io::Result<Vec<u64>> {
-        let mut numbers = Vec::new();
+    pub(super) fn file(&self, number: u64, compression: Compression) -> PathBuf {
+        self.path.join(Self::name(number, compression))
+    }
+
+    /// Where a file is compressed to until that is complete.
+    pub(super) fn part(&self, number: u64, compression: Compression) -> PathBuf {
+        self.path.join(Self::name(number, compression) + PART)
+    }
+
+    fn parse(name: &str) -> Option<(u64, Compression)> {
+        let number = name.strip_prefix(PREFIX)?.split('.').next()?.parse().ok().filter(|number| *number > 0)?;
+        // A number that is written in another way, such as `events-1.ndjson`, is not ours.
+        Compression::ALL.into_iter().find(|form| Self::name(number, *form) == name).map(|form| (number, form))
+    }
+
+    /// The files there are, those that are not complete left out.
+    pub(super) fn files(&self) -> io::Result<Files> {
+        let mut files = Files::new();
         for entry in std::fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok());
-            numbers.extend(number.filter(|number: &u64| *number > 0));
+            if let Some((number, form)) = entry?.file_name().to_str().and_then(Self::parse) {
+                files.entry(number).or_default().push(form);
+            }
         }
-        numbers.sort_unstable();
-        Ok(numbers)
+        Ok(files)
     }
 
-    /// Opens the newest file, or the first one, at its end; half a line there is the trace of a crash and is cut off.
-    pub(super) fn open_last(&self) -> io::Result<(File, u64)> {
-        let number = self.numbers()?.last().copied().unwrap_or(1);
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.file(number))?;
+    /// Removes compressed files that a crash left incomplete; what they were made of is still there.
+    pub(super) fn remove_parts(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_name().to_str().and_then(|name| Self::parse(name.strip_suffix(PART)?)).is_some() {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the newest file at its end, or begins one if there is none or it is compressed. Half a line at the end is the trace of a crash
+    /// and is cut off.
+    pub(super) fn open_last(&self) -> io::Result<Open> {
+        let newest = self.files()?.pop_last().filter(|(_, forms)| forms.contains(&Compression::None));
+        let Some((number, _)) = newest else { return self.begin_next() };
+        let mut file = OpenOptions::new().read(true).write(true).open(self.file(number, Compression::None))?;
+        let metadata = file.metadata()?;
         let length = whole_lines(&mut file)?;
-        file.set_len(length)?;
+        // Only then, because it would count as written to.
+        if length < metadata.len() {
+            file.set_len(length)?;
+        }
         file.seek(SeekFrom::Start(length))?;
-        Ok((file, length))
+        Ok(Open { file, length, written: metadata.modified()? })
     }
 
     /// Begins a new file.
-    pub(super) fn begin_next(&self) -> io::Result<(File, u64)> {
-        let number = self.numbers()?.last().copied().unwrap_or(0) + 1;
-        let file = OpenOptions::new().write(true).create_new(true).open(self.file(number))?;
-        Ok((file, 0))
+    pub(super) fn begin_next(&self) -> io::Result<Open> {
+        let number = self.files()?.last_key_value().map_or(0, |(number, _)| *number).saturating_add(1);
+        let path = self.file(number, Compression::None);
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        Ok(Open { file, length: 0, written: SystemTime::now() })
     }
 
-    /// Removes all but the newest `files_max` files; 0 removes none.
-    pub(super) fn keep_last(&self, files_max: u32) {
-        let Ok(numbers) = self.numbers() else { return };
-        let surplus = numbers.len().saturating_sub(files_max as usize);
-        if files_max == 0 {
-            return;
-        }
-        for number in numbers.iter().take(surplus) {
-            if let Err(error) = std::fs::remove_file(self.file(*number)) {
-                tracing::warn!("cannot remove {}: {error}", self.file(*number).display());
+    /// Opens a file to read what was written, from `skip` on where that costs nothing.
+    pub(super) fn read(&self, number: u64, compression: Compression, skip: u64) -> io::Result<Box<dyn Read>> {
+        let mut file = File::open(self.file(number, compression))?;
+        Ok(match compression {
+            Compression::None => {
+                file.seek(SeekFrom::Start(skip))?;
+                Box::new(file)
             }
-        }
+            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(file))),
+            Compression::Zstd => Box::new(zstd::Decoder::new(file)?),
+        })
+    }
+
+    /// Makes durable what names there are.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
     }
 }
 
@@ -86,4 +140,39 @@ fn whole_lines(file: &mut File) -> io::Result<u64> {
         end = start;
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_ours_are_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "events-00000007.ndjson",
+            "events-00000007.ndjson.gz",
+            "events-00000009.ndjson.zst",
+            "events-00000011.ndjson.zst.part",
+            "events-123456789.ndjson",
+            "events-5.ndjson",
+            "events-+0000005.ndjson",
+            "events-00000000.ndjson",
+            "events-00000006.ndjson.bz2",
+            "notes-00000012.ndjson",
+        ] {
+            std::fs::write(folder.path().join(name), b"").unwrap();
+        }
+        let folder = Folder::new(folder.path().to_owned());
+        let mut files = folder.files().unwrap();
+        files.values_mut().for_each(|forms| forms.sort());
+        let expected = [
+            (7, vec![Compression::None, Compression::Gzip]),
+            (9, vec![Compression::Zstd]),
+            (123_456_789, vec![Compression::None]),
+        ];
+        assert_eq!(files.into_iter().collect::<Vec<_>>(), expected);
+        folder.remove_parts().unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 9);
+    }
 }
