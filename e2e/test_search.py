@@ -9,6 +9,7 @@ import tempfile
 import time
 import unittest
 
+import certificates
 import lookups
 from lab import LabError, bounded, end, wait_for
 from search import SERVERS, Search, free_port, missing
@@ -192,8 +193,8 @@ class Trouble(Servers):
         def done():
             status = chain.status()
             return (status and sum(status["elasticsearch"][name] for name in ("events_written", "events_known", "events_refused")) > 0 and
-                    not any(output["batches_queued"] for output in status.values()) and not status["elasticsearch"]["spilled_events"] and
-                    not status["elasticsearch"]["failing"] and self.quiet(chain))
+                    not any(output["batches_queued"] for output in status.values()) and
+                    not any(status["elasticsearch"][name] for name in ("spilled_events", "held_events", "failing")) and self.quiet(chain))
 
         wait(chain, "everything to be sent", done, seconds, "analyzer")
         # What is on its way in a last bulk.
@@ -261,6 +262,47 @@ class Trouble(Servers):
         self.assertFalse(os.path.exists(paths[0]))
         self.same(server, chain)
 
+    def test_one_index_takes_nothing(self):
+        """One index is read-only and then closed: the events of the others arrive meanwhile, its own wait on disk, also through kill -9, and arrive by
+        themselves, each once."""
+        server = self.server("elasticsearch-8")
+        self.COUNT = self.COUNT // 4
+        day = time.strftime("%Y.%m.%d", time.gmtime(lookups.START))
+        flows = f"tapline-flow-{day}"
+        server.ask("PUT", f"/{flows}", {"settings": {"index.blocks.write": True}})
+        chain = Chain(self)
+        chain.start_parts(*output(server.url))
+        now = lambda name: (chain.status() or {}).get("elasticsearch", {}).get(name, 0)
+
+        def all_else(count):
+            try:
+                return now("held_events") >= count and server.count("tapline-dns-*") == count
+            except AssertionError:
+                # The index is being made.
+                return False
+
+        self.captured(chain, 0)
+        wait(chain, "all but the flows to arrive", lambda: all_else(self.COUNT), 30, "analyzer")
+        self.assertEqual((server.count(flows), now("failing"), now("spilled_events")), (0, False, 0))
+        # The position moves on, for what is held is on disk: a killed analyzer does not decode it again.
+        time.sleep(3)
+        chain.kill_analyzer()
+        server.ask("POST", f"/{flows}/_close")
+        chain.start_analyzer()
+        self.captured(chain, 1)
+        wait(chain, "all but the flows to arrive", lambda: all_else(2 * self.COUNT), 30, "analyzer")
+        self.assertLess(now("events_received"), 2.5 * self.COUNT)
+        self.assertEqual((now("failing"), now("events_refused"), now("events_dropped")), (False, 0, 0))
+        chain.kill_analyzer()
+        chain.start_analyzer()
+        server.ask("POST", f"/{flows}/_open")
+        server.ask("PUT", f"/{flows}/_settings", {"index.blocks.write": False})
+        self.caught_up(chain)
+        count = self.same(server, chain)
+        self.assertEqual(os.listdir(os.path.join(chain.data, "output", "elasticsearch", "held")), [])
+        self.assertEqual(chain.log("analyzer").count("it takes no events for now"), 1, "said once")
+        print(f"\n  {count} events, each once; {server.count(flows)} of them were held")
+
     def test_data_streams(self):
         server = self.server("opensearch-2")
         chain = Chain(self)
@@ -283,16 +325,9 @@ class Guarded(Servers):
         os.chmod(folder, 0o755)
         openssl = lambda *words: bounded(["openssl", *words], check=True)
         path = lambda name: os.path.join(folder, name)
-        new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-        openssl("req", "-x509", *new, "-keyout", path("ca.key"), "-out", path("ca.pem"), "-subj", "/CN=test authority", "-days", "2")
-        with open(path("names"), "w", encoding="utf-8") as out:
-            out.write("subjectAltName=DNS:localhost\n")
+        certificates.authority(folder)
         for name in ("server", "client"):
-            openssl("req", *new, "-keyout", path(f"{name}.key"), "-out", path(f"{name}.csr"), "-subj", f"/CN={name}")
-            openssl("x509", "-req", "-in", path(f"{name}.csr"), "-CA", path("ca.pem"), "-CAkey", path("ca.key"), "-CAcreateserial", "-out", path(f"{name}.pem"),
-                    "-days", "2", "-extfile", path("names"))
-        for name in ("client.key", "client.pem", "ca.pem"):
-            os.chmod(path(name), 0o644)
+            certificates.issue(folder, name)
         with open(path("passwords"), "w", encoding="utf-8") as out:
             out.write("tapline:" + openssl("passwd", "-apr1", "secret word"))
         with open(path("secret"), "w", encoding="utf-8") as out:

@@ -129,7 +129,7 @@ impl Shared {
         let outputs: Vec<(&str, Snapshot)> =
             lock(&self.outputs).iter().map(|(name, counters)| (*name, counters.snapshot())).collect();
         type Read = fn(&Snapshot) -> u64;
-        let series: [(&str, &str, &str, Read); 14] = [
+        let series: [(&str, &str, &str, Read); 16] = [
             ("events_received_total", "counter", "Events handed to the output", |s| s.events_received),
             ("events_written_total", "counter", "Events it wrote", |s| s.events_written),
             ("events_known_total", "counter", "Events it had written in an earlier run", |s| s.events_known),
@@ -145,8 +145,12 @@ impl Shared {
             ),
             ("events_retried_total", "counter", "Events sent again, counted each time", |s| s.events_retried),
             ("events_damaged_total", "counter", "Events that could not be read back from disk", |s| s.events_damaged),
-            ("spilled_events", "gauge", "Events that wait on disk", |s| s.spilled_events),
+            ("spilled_events", "gauge", "Events that wait on disk for the service", |s| s.spilled_events),
             ("spilled_bytes", "gauge", "Bytes of disk that they take", |s| s.spilled_bytes),
+            ("held_events", "gauge", "Events that wait on disk because their index, topic or key takes nothing", |s| {
+                s.held_events
+            }),
+            ("held_bytes", "gauge", "Bytes of disk that they take", |s| s.held_bytes),
             ("batches_queued", "gauge", "Batches waiting in its queue", |s| s.batches_queued),
             ("failing", "gauge", "1 if the last attempt failed", |s| u64::from(s.failing)),
         ];

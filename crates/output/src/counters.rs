@@ -23,6 +23,8 @@ pub struct Counters {
     pub(crate) events_damaged: AtomicU64,
     pub(crate) spilled_events: AtomicU64,
     pub(crate) spilled_bytes: AtomicU64,
+    pub(crate) held_events: AtomicU64,
+    pub(crate) held_bytes: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -54,10 +56,14 @@ pub struct Snapshot {
     pub events_filtered: u64,
     /// Events that could not be read back from disk.
     pub events_damaged: u64,
-    /// Events that wait on disk.
+    /// Events that wait on disk for the service.
     pub spilled_events: u64,
     /// Bytes they take there.
     pub spilled_bytes: u64,
+    /// Events that wait on disk because their own place in the service takes nothing.
+    pub held_events: u64,
+    /// Bytes they take there.
+    pub held_bytes: u64,
 }
 
 pub(crate) fn add(counter: &AtomicU64, value: u64) {
@@ -84,6 +90,8 @@ impl Counters {
             events_damaged: get(&self.events_damaged),
             spilled_events: get(&self.spilled_events),
             spilled_bytes: get(&self.spilled_bytes),
+            held_events: get(&self.held_events),
+            held_bytes: get(&self.held_bytes),
         }
     }
 }

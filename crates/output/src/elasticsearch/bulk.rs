@@ -21,6 +21,13 @@ impl Names {
         Self { index: settings.index.clone(), namespace: settings.data_stream.then(|| settings.namespace.clone()) }
     }
 
+    /// The index or data stream of a document.
+    pub(super) fn of(&self, document: &Document<'_>) -> String {
+        let mut name = String::new();
+        self.write(document, &mut name);
+        name
+    }
+
     fn write(&self, document: &Document<'_>, out: &mut String) {
         // Types are ours and plain words; what stands in a file for a second attempt may be anything.
         let kind = |out: &mut String| {
@@ -116,8 +123,8 @@ struct Problem {
 }
 
 /// What of an answer is needed: the rest of it, the server need not send.
-pub(super) const PATH: &str =
-    "/_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by";
+/// An index whose shards are missing is not waited for: it would hold up the others.
+pub(super) const PATH: &str = "/_bulk?timeout=10s&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by";
 
 /// The fate of each of `count` documents.
 pub(super) fn fates(body: &[u8], count: usize) -> Result<Vec<Fate>, String> {
@@ -141,9 +148,13 @@ fn fate(outcome: Outcome) -> Fate {
         _ => {}
     }
     let reason = outcome.error.as_ref().map(Problem::text).unwrap_or_default();
-    // What an administrator can mend without touching the event is tried again: blocks, rights, missing indices, full clusters.
-    let is_passing = matches!(status, 401 | 403 | 404 | 429 | 500..=599) || kind == "validation_exception";
-    if is_passing {
+    // What an administrator can mend without touching the event is tried again. Rights, blocks, closed and missing indices and shards are about this
+    // index; that a node is too busy is not.
+    let is_blocked = matches!(status, 401 | 403 | 404 | 500..=599)
+        || matches!(kind, "cluster_block_exception" | "index_closed_exception" | "validation_exception");
+    if is_blocked {
+        Fate::Blocked(format!("status {status}: {reason}"))
+    } else if status == 429 {
         Fate::Later(format!("status {status} for an event: {reason}"))
     } else {
         Fate::Refused { status, reason }
@@ -196,13 +207,16 @@ mod tests {
         let answer = br#"{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":409,"error":{"type":"v","reason":"r"}}},
             {"create":{"status":429,"error":{"type":"es_rejected_execution_exception","reason":"queue full"}}},
             {"create":{"status":400,"error":{"type":"document_parsing_exception","reason":"no","caused_by":{"type":"c","reason":"why"}}}},
-            {"create":{"status":403,"error":{"type":"cluster_block_exception","reason":"read-only"}}}]}"#;
-        let fates = fates(answer, 5).unwrap();
+            {"create":{"status":403,"error":{"type":"cluster_block_exception","reason":"read-only"}}},
+            {"create":{"status":429,"error":{"type":"cluster_block_exception","reason":"disk usage exceeded flood-stage watermark"}}},
+            {"create":{"status":400,"error":{"type":"index_closed_exception","reason":"closed"}}},
+            {"create":{"status":503,"error":{"type":"unavailable_shards_exception","reason":"primary shard is not active"}}}]}"#;
+        let fates = fates(answer, 8).unwrap();
         assert_eq!(fates[..2], [Fate::Kept, Fate::Known]);
         assert!(matches!(&fates[2], Fate::Later(reason) if reason.contains("queue full")));
         let refused = Fate::Refused { status: 400, reason: "document_parsing_exception: no; c: why".to_owned() };
         assert_eq!(fates[3], refused);
-        assert!(matches!(fates[4], Fate::Later(_)));
+        assert!(fates[4..].iter().all(|fate| matches!(fate, Fate::Blocked(_))), "{fates:?}");
         assert!(super::fates(answer, 4).is_err() && super::fates(b"<html>", 1).is_err());
     }
 }

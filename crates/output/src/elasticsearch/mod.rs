@@ -217,4 +217,8 @@ impl Service for Elasticsearch {
         self.portion = self.portion.saturating_add(self.portion / 8 + 1);
         Ok(fates)
     }
+
+    fn place(&self, document: &Document<'_>) -> String {
+        self.names.of(document)
+    }
 }

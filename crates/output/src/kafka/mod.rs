@@ -53,4 +53,8 @@ impl crate::remote::Service for Kafka {
     ) -> Result<Vec<crate::remote::Fate>, crate::remote::Unavailable> {
         match *self {}
     }
+
+    fn place(&self, _: &crate::remote::Document<'_>) -> String {
+        match *self {}
+    }
 }

@@ -181,6 +181,10 @@ impl Service for Kafka {
         }
         Ok(fates)
     }
+
+    fn place(&self, document: &Document<'_>) -> String {
+        self.topic.join(document.kind)
+    }
 }
 
 impl Session {
@@ -262,6 +266,13 @@ fn fate(report: Result<(), RDKafkaErrorCode>) -> Fate {
             // Kafka's number for it.
             Fate::Refused { status: 10, reason: code.to_string() }
         }
+        Err(
+            code @ (RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::InvalidTopic
+            | RDKafkaErrorCode::PolicyViolation),
+        ) => Fate::Blocked(code.to_string()),
         Err(code) => Fate::Later(code.to_string()),
     }
 }
@@ -275,11 +286,11 @@ mod tests {
     #[test]
     fn only_what_is_too_large_is_refused() {
         assert_eq!(fate(Ok(())), Fate::Kept);
+        let blocked = |code| matches!(fate(Err(code)), Fate::Blocked(_));
+        assert!(blocked(RDKafkaErrorCode::TopicAuthorizationFailed) && blocked(RDKafkaErrorCode::UnknownTopic));
         assert!(matches!(fate(Err(RDKafkaErrorCode::MessageSizeTooLarge)), Fate::Refused { status: 10, .. }));
         for code in [
             RDKafkaErrorCode::MessageTimedOut,
-            RDKafkaErrorCode::UnknownTopicOrPartition,
-            RDKafkaErrorCode::TopicAuthorizationFailed,
             RDKafkaErrorCode::NotEnoughReplicas,
             RDKafkaErrorCode::QueueFull,
             RDKafkaErrorCode::PurgeInflight,

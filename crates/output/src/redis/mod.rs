@@ -94,6 +94,10 @@ impl Service for Redis {
         }
         Ok(fates)
     }
+
+    fn place(&self, document: &Document<'_>) -> String {
+        self.commands.key(document)
+    }
 }
 
 /// How many of the documents are sent at once.
@@ -111,11 +115,13 @@ fn has_code(error: &str, code: &str) -> bool {
     error.split(' ').next() == Some(code)
 }
 
-/// What an answer says: a key of another type never takes an event, whatever is waited for; anything else is about the server.
+/// What an answer says: a key of another type never takes an event, whatever is waited for; rights may be about this key only; anything else is about
+/// the server.
 fn fate(answer: Result<(), String>) -> Fate {
     match answer {
         Ok(()) => Fate::Kept,
         Err(reason) if has_code(&reason, "WRONGTYPE") => Fate::Refused { status: 0, reason },
+        Err(reason) if has_code(&reason, "NOPERM") => Fate::Blocked(reason),
         Err(reason) => Fate::Later(reason),
     }
 }
@@ -137,8 +143,12 @@ impl Commands {
         }
     }
 
+    fn key(&self, document: &Document<'_>) -> String {
+        self.key.join(document.kind)
+    }
+
     fn write(&self, document: &Document<'_>, out: &mut Vec<u8>) {
-        let key = self.key.join(document.kind);
+        let key = self.key(document);
         let key = key.as_str();
         match self.mode {
             Mode::List => client::command(out, &["RPUSH", key, document.json]),
@@ -188,14 +198,8 @@ mod tests {
         let error = |text: &str| fate(Err(text.to_owned()));
         assert_eq!(fate(Ok(())), Fate::Kept);
         assert!(matches!(error("WRONGTYPE Operation against a key"), Fate::Refused { status: 0, .. }));
-        for text in [
-            "OOM command not allowed",
-            "LOADING Redis is",
-            "READONLY You can't",
-            "MASTERDOWN Link",
-            "NOPERM no",
-            "ERR x",
-        ] {
+        assert!(matches!(error("NOPERM this user has no permissions"), Fate::Blocked(_)));
+        for text in ["OOM command not allowed", "LOADING Redis is", "READONLY You can't", "MASTERDOWN Link", "ERR x"] {
             assert!(matches!(error(text), Fate::Later(_)), "{text}");
         }
     }

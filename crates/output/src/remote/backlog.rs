@@ -1,15 +1,16 @@
 //! What waits for a service, in order: in memory while the service keeps up, on disk as soon as it does not. Bounded in both.
 //!
-//! Either everything is in memory or everything is on disk, so that order needs no thought. The thread that fills it and the one that empties it
-//! meet here and nowhere else.
+//! Either everything is in memory or everything is on disk, so that order needs no thought; but for what is held on disk because its own place takes
+//! nothing. The thread that fills it and the one that empties it meet here and nowhere else.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::document::Documents;
-use super::spill::Spill;
+use super::disk::Disk;
+use super::document::{Document, Documents};
+use super::held::Tried;
 
 /// A service that fails for longer has its backlog written to disk.
 const SPILL_AFTER: Duration = Duration::from_secs(1);
@@ -29,6 +30,19 @@ pub(super) struct Bounds {
 pub(super) struct Work {
     pub(super) documents: Vec<Arc<Documents>>,
     pub(super) last_seq: u64,
+    /// Whether these were held, and for which place.
+    pub(super) place: Option<String>,
+}
+
+/// Events and bytes on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct OnDisk {
+    pub(super) spilled_events: u64,
+    pub(super) spilled_bytes: u64,
+    pub(super) held_events: u64,
+    pub(super) held_bytes: u64,
+    /// Events lost to damage there.
+    pub(super) lost: u64,
 }
 
 pub(super) struct Backlog {
@@ -41,12 +55,12 @@ struct State {
     waiting: VecDeque<Chunk>,
     bytes: usize,
     next_seq: u64,
-    spill: Option<Spill>,
+    disk: Option<Disk>,
+    /// Whether what was handed out last was held: then it is the others' turn.
+    was_held: bool,
     failing_since: Option<Instant>,
     ending: bool,
     stopped: bool,
-    /// Events of which a damaged record on disk has nothing left.
-    lost: u64,
 }
 
 struct Chunk {
@@ -56,17 +70,17 @@ struct Chunk {
 }
 
 impl Backlog {
-    pub(super) fn new(bounds: Bounds, spill: Option<Spill>) -> Self {
-        let next_seq = spill.as_ref().and_then(Spill::last_seq).unwrap_or(0) + 1;
+    pub(super) fn new(bounds: Bounds, disk: Option<Disk>) -> Self {
+        let next_seq = disk.as_ref().and_then(|disk| disk.spill.last_seq()).unwrap_or(0) + 1;
         let state = State {
             waiting: VecDeque::new(),
             bytes: 0,
             next_seq,
-            spill,
+            disk,
+            was_held: false,
             failing_since: None,
             ending: false,
             stopped: false,
-            lost: 0,
         };
         Self { state: Mutex::new(state), changed: Condvar::new(), bounds }
     }
@@ -83,8 +97,9 @@ impl Backlog {
             state.move_to_disk()?;
         }
         if state.is_on_disk() {
-            let Some(spill) = &mut state.spill else { return Ok(false) };
-            if documents.len() > 0 && !spill.append(seq, documents)? {
+            let Some(disk) = &mut state.disk else { return Ok(false) };
+            let room = disk.spill_room();
+            if documents.len() > 0 && !disk.spill.append(seq, documents, room)? {
                 return Ok(false);
             }
         } else if state.bytes > 0 && state.bytes + documents.bytes().len() > self.bounds.memory {
@@ -105,8 +120,8 @@ impl Backlog {
         if !state.waiting.is_empty() && state.failing_since.is_some_and(|since| since.elapsed() >= SPILL_AFTER) {
             state.move_to_disk()?;
         }
-        if let Some(spill) = &mut state.spill {
-            spill.sync()?;
+        if let Some(disk) = &mut state.disk {
+            disk.spill.sync()?;
         }
         Ok(state.waiting.len() as u64)
     }
@@ -118,7 +133,9 @@ impl Backlog {
             if state.stopped {
                 return None;
             }
-            if let Some(work) = state.disk_work(self.bounds.bulk_bytes) {
+            if let Some(work) =
+                state.held_work(self.bounds.bulk_bytes).or_else(|| state.disk_work(self.bounds.bulk_bytes))
+            {
                 return Some(work);
             }
             let oldest = state.waiting.front().map(|chunk| chunk.since);
@@ -131,6 +148,8 @@ impl Backlog {
                 _ => {}
             }
             let patience = due.unwrap_or(Duration::from_secs(1));
+            let held_due = state.disk.as_ref().and_then(|disk| disk.held.due());
+            let patience = held_due.map_or(patience, |due| due.min(patience));
             state = self.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -142,12 +161,42 @@ impl Backlog {
             state.bytes -= chunk.documents.bytes().len();
             state.waiting.pop_front();
         }
-        if let Some(spill) = &mut state.spill {
-            spill.confirm(seq);
+        if let Some(disk) = &mut state.disk {
+            disk.spill.confirm(seq);
         }
         state.failing_since = None;
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Puts documents whose place takes nothing on disk, as far as there is room: then they are kept. Gives how many.
+    pub(super) fn hold(&self, place: &str, documents: &[Document<'_>], reason: &str) -> usize {
+        let mut state = self.lock();
+        let Some(disk) = &mut state.disk else { return 0 };
+        let room = disk.held_room();
+        disk.held.put(place, documents, reason, room)
+    }
+
+    /// Whether anything is held.
+    pub(super) fn holds_any(&self) -> bool {
+        self.lock().disk.as_ref().is_some_and(|disk| !disk.held.is_empty())
+    }
+
+    /// Whether something of this place is held.
+    pub(super) fn holds(&self, place: &str) -> bool {
+        self.lock().disk.as_ref().is_some_and(|disk| disk.held.holds(place))
+    }
+
+    /// What was held and due, if it is its turn; for whoever waits for something else.
+    pub(super) fn held_work(&self) -> Option<Work> {
+        self.lock().held_work(self.bounds.bulk_bytes)
+    }
+
+    /// Notes what came of documents that were held for a place.
+    pub(super) fn tried(&self, place: &str, last_seq: u64, tried: &Tried<'_>) {
+        if let Some(disk) = &mut self.lock().disk {
+            disk.held.tried(place, last_seq, tried);
+        }
     }
 
     /// The service does not take anything.
@@ -177,7 +226,7 @@ impl Backlog {
         self.changed.notify_all();
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let may_spill = state.spill.is_some();
+            let may_spill = state.disk.is_some();
             let hopeless = may_spill && state.failing_since.is_some();
             if state.is_empty() || left.is_zero() || hopeless {
                 break;
@@ -187,8 +236,8 @@ impl Backlog {
         }
         state.stopped = true;
         let moved = state.move_to_disk();
-        if let Some(spill) = &mut state.spill {
-            spill.sync()?;
+        if let Some(disk) = &mut state.disk {
+            disk.spill.sync()?;
         }
         let left = state.waiting.iter().map(|chunk| chunk.documents.len() as u64).sum();
         drop(state);
@@ -196,17 +245,22 @@ impl Backlog {
         moved.map(|()| left)
     }
 
-    /// Events and bytes on disk, and events lost to damage there.
-    pub(super) fn on_disk(&self) -> (u64, u64, u64) {
+    /// What lies on disk.
+    pub(super) fn on_disk(&self) -> OnDisk {
         let state = self.lock();
-        let spill = state.spill.as_ref();
-        (spill.map_or(0, Spill::events), spill.map_or(0, Spill::used), state.lost)
+        state.disk.as_ref().map_or_else(OnDisk::default, |disk| OnDisk {
+            spilled_events: disk.spill.events(),
+            spilled_bytes: disk.spill.used(),
+            held_events: disk.held.events(),
+            held_bytes: disk.held.used(),
+            lost: disk.lost,
+        })
     }
 }
 
 impl State {
     fn is_on_disk(&self) -> bool {
-        self.spill.as_ref().is_some_and(|spill| !spill.is_empty())
+        self.disk.as_ref().is_some_and(|disk| !disk.spill.is_empty())
     }
 
     fn is_empty(&self) -> bool {
@@ -215,9 +269,10 @@ impl State {
 
     /// Writes what is in memory to disk, as far as there is room; without a disk it stays where it is.
     fn move_to_disk(&mut self) -> io::Result<()> {
-        let Some(spill) = &mut self.spill else { return Ok(()) };
+        let Some(disk) = &mut self.disk else { return Ok(()) };
         while let Some(chunk) = self.waiting.front() {
-            if chunk.documents.len() > 0 && !spill.append(chunk.seq, &chunk.documents)? {
+            let room = disk.spill_room();
+            if chunk.documents.len() > 0 && !disk.spill.append(chunk.seq, &chunk.documents, room)? {
                 break;
             }
             self.bytes -= chunk.documents.bytes().len();
@@ -236,23 +291,36 @@ impl State {
             last_seq = chunk.seq;
             documents.push(Arc::clone(&chunk.documents));
         }
-        Work { documents, last_seq }
+        Work { documents, last_seq, place: None }
     }
 
     fn disk_work(&mut self, bytes_max: usize) -> Option<Work> {
-        let spill = self.spill.as_mut()?;
-        while !spill.is_empty() {
-            match spill.read(bytes_max) {
+        let disk = self.disk.as_mut()?;
+        while !disk.spill.is_empty() {
+            match disk.spill.read(bytes_max) {
                 Ok((documents, last_seq)) => {
-                    return Some(Work { documents: documents.into_iter().map(Arc::new).collect(), last_seq });
+                    let documents = documents.into_iter().map(Arc::new).collect();
+                    return Some(Work { documents, last_seq, place: None });
                 }
                 Err(error) => {
                     tracing::error!("a spilled batch cannot be read and is lost: {error}");
-                    self.lost += spill.skip();
+                    disk.lost += disk.spill.skip();
                 }
             }
         }
         None
+    }
+
+    /// Every second turn, so that neither what is held nor what is not waits for all of the other. At the end it stays where it is.
+    fn held_work(&mut self, bytes_max: usize) -> Option<Work> {
+        if std::mem::take(&mut self.was_held) || self.ending {
+            return None;
+        }
+        let disk = self.disk.as_mut()?;
+        let trial = disk.held.trial(bytes_max, &mut disk.lost)?;
+        self.was_held = true;
+        let documents = trial.documents.into_iter().map(Arc::new).collect();
+        Some(Work { documents, last_seq: trial.last_seq, place: Some(trial.place) })
     }
 }
 
@@ -286,7 +354,7 @@ mod tests {
     }
 
     fn spilling(path: &Path, memory: usize) -> Backlog {
-        Backlog::new(bounds(memory), Some(Spill::open(path.to_owned(), 1 << 20).unwrap()))
+        Backlog::new(bounds(memory), Some(Disk::open("test", path, 1 << 20).unwrap()))
     }
 
     #[test]
@@ -296,12 +364,12 @@ mod tests {
         for number in 1..=50 {
             assert!(backlog.push(&documents(number)).unwrap());
         }
-        assert!(backlog.on_disk().0 > 40);
+        assert!(backlog.on_disk().spilled_events > 40);
         backlog.lock().ending = true;
         assert_eq!(drain(&backlog), (1..=50).collect::<Vec<_>>());
-        assert_eq!(backlog.on_disk(), (0, 0, 0));
+        assert_eq!(backlog.on_disk(), OnDisk::default());
         assert!(backlog.push(&documents(51)).unwrap());
-        assert_eq!((backlog.on_disk().0, backlog.unkept().unwrap()), (0, 1));
+        assert_eq!((backlog.on_disk().spilled_events, backlog.unkept().unwrap()), (0, 1));
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Documents {
         self.push_parts(event.time, event.event_type.as_bytes(), key.as_bytes(), json);
     }
 
-    #[cfg(test)]
+    /// Adds a document.
     pub(crate) fn push(&mut self, document: &Document<'_>) {
         self.push_parts(document.time, document.kind.as_bytes(), document.key.as_bytes(), document.json.as_bytes());
     }

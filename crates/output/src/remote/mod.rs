@@ -1,9 +1,12 @@
-//! What outputs to services over the network share: a bounded backlog that spills to disk, a thread that sends and retries, and dead letters.
+//! What outputs to services over the network share: a bounded backlog that spills to disk, a thread that sends and
+//! retries, what is held for places that take nothing, and dead letters.
 //! An output is a [`Service`]; it knows how to send documents and what came of each, nothing of queues.
 
 mod backlog;
 mod dead_letter;
+mod disk;
 mod document;
+mod held;
 mod retry;
 mod sender;
 mod spill;
@@ -19,11 +22,11 @@ use crate::counters::{Counters, add};
 use crate::{EventBatch, Failure, OpenError, Output, Place, Written};
 use backlog::{Backlog, Bounds};
 pub use dead_letter::{DeadLetters, Letter};
+use disk::Disk;
 pub use document::Document;
 pub(crate) use document::Documents;
 pub use retry::{Retried, retry};
 use sender::Sender;
-use spill::Spill;
 
 /// When the program ends, so long is waited for a service that answers.
 const END_PATIENCE: Duration = Duration::from_secs(10);
@@ -39,6 +42,8 @@ pub enum Fate {
     Known,
     /// The service may take it later.
     Later(String),
+    /// The place where it belongs takes nothing for now, which says nothing of others.
+    Blocked(String),
     /// The service will never take it as it is.
     Refused {
         /// The service's number for the reason, such as an HTTP status; 0 if it has none.
@@ -60,6 +65,9 @@ pub trait Service: Send {
     /// # Errors
     /// When it is not known that any was taken: then all are sent again.
     fn send(&mut self, documents: &[Document<'_>]) -> Result<Vec<Fate>, Unavailable>;
+
+    /// Where a document belongs in the service, as far as one such place may be blocked while others are not: an index, a topic, a key.
+    fn place(&self, document: &Document<'_>) -> String;
 }
 
 /// `backlog` of each such output: what may wait for the service.
@@ -69,7 +77,7 @@ pub struct BacklogSettings {
     /// Bytes of events that wait in memory.
     #[serde(with = "settings::size")]
     pub memory: u64,
-    /// Bytes of events that wait on disk when the service is away or slow; 0 keeps nothing on disk.
+    /// Bytes of events that wait on disk when the service is away or slow, or single places in it take nothing; 0 keeps nothing on disk.
     #[serde(with = "settings::size")]
     pub disk: u64,
     /// Bytes of refused events that are kept for `tapline output retry`; what comes beyond is dropped and counted.
@@ -129,9 +137,9 @@ impl Remote {
             output: name,
             message: format!("{}: {error}; the analyzer must be able to write there", directory.display()),
         };
-        let spill = match backlog.disk {
+        let disk = match backlog.disk {
             0 => None,
-            limit => Some(Spill::open(directory.join("backlog"), limit).map_err(failed)?),
+            limit => Some(Disk::open(name, &directory, limit).map_err(failed)?),
         };
         let letters = DeadLetters::open(directory.join("dead-letters"), backlog.dead_letters).map_err(failed)?;
         let bounds = Bounds {
@@ -139,16 +147,18 @@ impl Remote {
             bulk_bytes: usize::try_from(bulk.size).unwrap_or(usize::MAX).max(1),
             bulk_time: bulk.time,
         };
-        let backlog = Arc::new(Backlog::new(bounds, spill));
+        let backlog = Arc::new(Backlog::new(bounds, disk));
         let sender = Some(Sender { name, service, backlog: Arc::clone(&backlog), letters });
         Ok(Self { name, backlog, sender, thread: None, counters: Arc::default() })
     }
 
     fn show(&self) {
-        let (events, bytes, lost) = self.backlog.on_disk();
-        self.counters.spilled_events.store(events, Ordering::Relaxed);
-        self.counters.spilled_bytes.store(bytes, Ordering::Relaxed);
-        self.counters.events_damaged.store(lost, Ordering::Relaxed);
+        let on_disk = self.backlog.on_disk();
+        self.counters.spilled_events.store(on_disk.spilled_events, Ordering::Relaxed);
+        self.counters.spilled_bytes.store(on_disk.spilled_bytes, Ordering::Relaxed);
+        self.counters.held_events.store(on_disk.held_events, Ordering::Relaxed);
+        self.counters.held_bytes.store(on_disk.held_bytes, Ordering::Relaxed);
+        self.counters.events_damaged.store(on_disk.lost, Ordering::Relaxed);
     }
 }
 
@@ -159,6 +169,7 @@ impl Output for Remote {
 
     fn start(&mut self, counters: &Arc<Counters>) -> io::Result<()> {
         self.counters = Arc::clone(counters);
+        self.show();
         if let Some(sender) = self.sender.take() {
             let counters = Arc::clone(counters);
             let builder = std::thread::Builder::new().name(format!("send-{}", self.name));

@@ -104,7 +104,7 @@ fn send(
                 continue;
             }
             Some(Fate::Refused { status, reason }) => (letter.status, letter.reason) = (status, reason),
-            Some(Fate::Later(_)) | None => {}
+            Some(Fate::Later(_) | Fate::Blocked(_)) | None => {}
         }
         retried.left += 1;
         serde_json::to_writer(&mut *left, letter)?;
@@ -118,19 +118,19 @@ fn send(
 fn fates(service: &mut dyn Service, letters: &[Letter], problem: &mut Option<String>) -> Vec<Fate> {
     let mut fates = vec![Fate::Later(String::new()); letters.len()];
     let mut attempts = 0;
+    let is_open = |fate: &Fate| matches!(fate, Fate::Later(_) | Fate::Blocked(_));
     // Once the service is away, the rest is only copied.
     while problem.is_none() {
-        let due: Vec<usize> =
-            fates.iter().enumerate().filter(|(_, fate)| matches!(fate, Fate::Later(_))).map(|(at, _)| at).collect();
+        let due: Vec<usize> = fates.iter().enumerate().filter(|(_, fate)| is_open(fate)).map(|(at, _)| at).collect();
         let documents: Vec<Document<'_>> = due.iter().filter_map(|at| letters.get(*at)).map(Letter::document).collect();
         let failed = match service.send(&documents) {
             Ok(found) => {
-                if found.iter().any(|fate| !matches!(fate, Fate::Later(_))) {
+                if found.iter().any(|fate| !is_open(fate)) {
                     attempts = 0;
                 }
                 let mut later = None;
                 for (at, fate) in due.into_iter().zip(found) {
-                    if let Fate::Later(reason) = &fate {
+                    if let Fate::Later(reason) | Fate::Blocked(reason) = &fate {
                         later.get_or_insert_with(|| reason.clone());
                     }
                     if let Some(place) = fates.get_mut(at) {
@@ -167,6 +167,9 @@ mod tests {
             let fate =
                 |document: &Document<'_>| if document.time.nanos() % 2 == 0 { Fate::Kept } else { refused.clone() };
             if self.0 { Ok(documents.iter().map(fate).collect()) } else { Err(Unavailable("away".to_owned())) }
+        }
+        fn place(&self, _: &Document<'_>) -> String {
+            String::new()
         }
     }
 

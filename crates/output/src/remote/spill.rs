@@ -13,14 +13,13 @@ use std::path::{Path, PathBuf};
 use super::document::Documents;
 
 const HEAD: usize = 4 + 8 + 4;
-/// A segment that is longer is followed by a new one.
-const SEGMENT_BYTES: u64 = 16 << 20;
 /// No record is longer: a batch of events is far below.
 const RECORD_MAX: u32 = 64 << 20;
 
 pub(super) struct Spill {
     directory: PathBuf,
-    limit: u64,
+    /// A segment that is longer is followed by a new one.
+    segment_bytes: u64,
     records: VecDeque<Record>,
     segments: VecDeque<Segment>,
     confirmed: File,
@@ -46,13 +45,13 @@ struct Segment {
 
 impl Spill {
     /// Opens the directory and reads what an earlier run left there.
-    pub(super) fn open(directory: PathBuf, limit: u64) -> io::Result<Self> {
+    pub(super) fn open(directory: PathBuf, segment_bytes: u64) -> io::Result<Self> {
         std::fs::create_dir_all(&directory)?;
         let confirmed =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(directory.join("confirmed"))?;
         let mut spill = Self {
             directory,
-            limit,
+            segment_bytes,
             records: VecDeque::new(),
             segments: VecDeque::new(),
             confirmed,
@@ -94,7 +93,8 @@ impl Spill {
             tracing::info!(
                 events = self.events,
                 bytes = self.used,
-                "an earlier run left events that were not delivered"
+                "{}: an earlier run left events that were not delivered",
+                self.directory.display()
             );
             if let Some(seq) = delivered {
                 self.confirm(seq);
@@ -145,16 +145,16 @@ impl Spill {
         self.events
     }
 
-    /// Appends a record; gives false if there is no room for it. Nothing of it stays after an error.
-    pub(super) fn append(&mut self, seq: u64, documents: &Documents) -> io::Result<bool> {
+    /// Appends a record; gives false if it takes more than `room` bytes. Nothing of it stays after an error.
+    pub(super) fn append(&mut self, seq: u64, documents: &Documents, room: u64) -> io::Result<bool> {
         let bytes = documents.bytes();
         let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= RECORD_MAX);
         let Some(length) = length else { return Err(io::Error::other("a batch of events is too large to be spilled")) };
         let whole = HEAD as u64 + u64::from(length);
-        if self.used + whole > self.limit {
+        if whole > room {
             return Ok(false);
         }
-        if self.segments.back().is_none_or(|segment| segment.length >= SEGMENT_BYTES) {
+        if self.segments.back().is_none_or(|segment| segment.length >= self.segment_bytes) {
             let path = segment_path(&self.directory, seq);
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
             self.segments.push_back(Segment { first_seq: seq, file, length: 0 });
@@ -241,6 +241,11 @@ impl Spill {
         self.remove_empty();
     }
 
+    /// Removes the directory and what is left in it.
+    pub(super) fn remove(self) -> io::Result<()> {
+        std::fs::remove_dir_all(&self.directory)
+    }
+
     fn remove_empty(&mut self) {
         let first = self.records.front().map(|record| record.segment);
         while let Some(segment) = self.segments.front().filter(|segment| Some(segment.first_seq) != first) {
@@ -300,6 +305,8 @@ mod tests {
         documents
     }
 
+    const SEGMENT: u64 = 16 << 20;
+
     fn times(spill: &Spill) -> Vec<u64> {
         let (found, _) = spill.read(usize::MAX).unwrap();
         found
@@ -311,14 +318,14 @@ mod tests {
     #[test]
     fn what_was_written_is_there_after_a_restart_less_what_was_confirmed() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spill = Spill::open(folder.path().to_owned(), 1 << 20).unwrap();
+        let mut spill = Spill::open(folder.path().to_owned(), SEGMENT).unwrap();
         for seq in 1..=9 {
-            assert!(spill.append(seq, &documents(seq)).unwrap());
+            assert!(spill.append(seq, &documents(seq), u64::MAX).unwrap());
         }
         spill.sync().unwrap();
         spill.confirm(4);
         drop(spill);
-        let mut spill = Spill::open(folder.path().to_owned(), 1 << 20).unwrap();
+        let mut spill = Spill::open(folder.path().to_owned(), SEGMENT).unwrap();
         assert_eq!((times(&spill), spill.events(), spill.last_seq()), (vec![5, 6, 7, 8, 9], 5, Some(9)));
         spill.confirm(9);
         assert!(spill.is_empty() && spill.used() == 0);
@@ -328,19 +335,19 @@ mod tests {
     #[test]
     fn a_torn_tail_is_cut_off_at_any_byte() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spill = Spill::open(folder.path().to_owned(), 1 << 20).unwrap();
+        let mut spill = Spill::open(folder.path().to_owned(), SEGMENT).unwrap();
         for seq in 1..=3 {
-            spill.append(seq, &documents(seq)).unwrap();
+            spill.append(seq, &documents(seq), u64::MAX).unwrap();
         }
         drop(spill);
         let path = segment_path(folder.path(), 1);
         let whole = std::fs::read(&path).unwrap();
         for cut in 0..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            let mut spill = Spill::open(folder.path().to_owned(), 1 << 20).unwrap();
+            let mut spill = Spill::open(folder.path().to_owned(), SEGMENT).unwrap();
             let records = cut * 3 / whole.len();
             assert_eq!(times(&spill), (1..=records as u64).collect::<Vec<_>>(), "cut at {cut}");
-            assert!(spill.append(100, &documents(100)).unwrap());
+            assert!(spill.append(100, &documents(100), u64::MAX).unwrap());
             assert_eq!(times(&spill).last(), Some(&100));
             drop(spill);
             std::fs::remove_file(segment_path(folder.path(), 100)).ok();
@@ -349,15 +356,20 @@ mod tests {
     }
 
     #[test]
-    fn a_full_spill_takes_no_more_until_something_is_confirmed() {
+    fn nothing_is_taken_for_which_there_is_no_room_and_segments_are_removed_one_by_one() {
         let folder = tempfile::tempdir().unwrap();
         let one = documents(1).bytes().len() as u64 + HEAD as u64;
         let mut spill = Spill::open(folder.path().to_owned(), 2 * one).unwrap();
-        assert!(spill.append(1, &documents(1)).unwrap() && spill.append(2, &documents(2)).unwrap());
-        assert!(!spill.append(3, &documents(3)).unwrap());
+        assert!(!spill.append(1, &documents(1), one - 1).unwrap() && spill.is_empty());
+        for seq in 1..=4 {
+            assert!(spill.append(seq, &documents(seq), one).unwrap());
+        }
+        spill.confirm(1);
+        assert_eq!((spill.events(), spill.used()), (3, 4 * one));
         spill.confirm(2);
-        assert!(spill.append(3, &documents(3)).unwrap());
-        assert_eq!(times(&spill), [3]);
+        assert_eq!((times(&spill), spill.used()), (vec![3, 4], 2 * one));
+        spill.remove().unwrap();
+        assert!(!folder.path().exists());
     }
 
     #[test]
@@ -372,7 +384,7 @@ mod tests {
             .take(round)
             .collect();
             std::fs::write(segment_path(folder.path(), 5), bytes).unwrap();
-            assert!(Spill::open(folder.path().to_owned(), 1 << 20).unwrap().is_empty());
+            assert!(Spill::open(folder.path().to_owned(), SEGMENT).unwrap().is_empty());
         }
     }
 }
