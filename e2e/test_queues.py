@@ -9,6 +9,7 @@ import tempfile
 import time
 import unittest
 
+import certificates
 import lookups
 from lab import LabError, bounded, end, wait_for
 from search import CACHE, free_port, java
@@ -53,15 +54,33 @@ class Server:
 
 
 class Redis(Server):
+    """With TLS it asks for a client certificate; the files are in its home."""
+
+    def __init__(self, case, tls=False):
+        super().__init__(case)
+        self.tls, self.options = (), ()
+        if tls:
+            os.chmod(self.home, 0o755)
+            for name in ("ca", "other"):
+                certificates.authority(self.home, name)
+            for name in ("server", "client"):
+                certificates.issue(self.home, name)
+            self.tls = ("--tls-port", str(self.port), "--port", "0", "--tls-ca-cert-file", self.path("ca.pem"), "--tls-cert-file", self.path("server.pem"),
+                        "--tls-key-file", self.path("server.key"), "--tls-auth-clients", "yes")
+            self.options = ("--tls", "--cacert", self.path("ca.pem"), "--cert", self.path("client.pem"), "--key", self.path("client.key"))
+
+    def path(self, name):
+        return os.path.join(self.home, name)
+
     def start(self):
-        return self.run(["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.home, "--save", "", "--appendonly", "yes",
-                         "--appendfsync", "always", "--logfile", ""])
+        return self.run(["redis-server", *(self.tls or ("--port", str(self.port))), "--bind", "127.0.0.1", "--dir", self.home, "--save", "",
+                         "--appendonly", "yes", "--appendfsync", "always", "--logfile", ""])
 
     def answers(self):
         return self.ask("ping").strip() == "PONG"
 
     def ask(self, *command):
-        return bounded(["redis-cli", "-p", str(self.port), *command], 30)
+        return bounded(["redis-cli", "-h", "localhost", "-p", str(self.port), *self.options, *command], 30)
 
 
 class Kafka(Server):
@@ -224,6 +243,29 @@ class InRedis(Queues):
         self.assertEqual(sorted(ids()), sorted(events))
         facts = bounded(["curl", "-s", "--unix-socket", f"{chain.data}/run/analyzer.sock", "http://analyzer/status"])
         self.assertEqual(json.loads(facts)["sandbox"]["seccomp"], "enforced")
+
+    def test_tls_with_certificates_on_both_sides(self):
+        server = Redis(self, tls=True).start()
+        good = {"enabled": True, "ca": server.path("ca.pem"), "certificate": server.path("client.pem"), "key": server.path("client.key")}
+
+        def begin(host="localhost", **values):
+            tls = {f"tls.{key}": value for key, value in (good | values).items()}
+            return self.begin("redis", hosts=[f"{host}:{server.port}"], **tls)
+
+        def refused(said, **values):
+            chain = begin(**values)
+            self.captured(chain, 0)
+            wait_for(f"`{said}`", lambda: said in chain.log("analyzer"), 20)
+            self.assertEqual(chain.status()["redis"]["events_written"], 0)
+
+        refused("its certificate comes from none of the authorities in tls.ca", ca=server.path("other.pem"))
+        refused("certificate not valid for name", host="127.0.0.1")
+        refused("CertificateRequired", certificate="", key="")
+        self.assertEqual(server.ask("llen", "tapline").strip(), "0")
+        chain = begin()
+        self.interrupted(server, chain, "redis")
+        lines = server.ask("--raw", "lrange", "tapline", "0", "-1").splitlines()
+        self.assertLessEqual(self.compare(chain, [json.loads(line)["_id"] for line in lines], "redis over TLS", 2 * COUNT), 500)
 
 
 class InKafka(Queues):

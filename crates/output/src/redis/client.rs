@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::settings::{Settings, wrong};
 use crate::OpenError;
@@ -114,11 +114,7 @@ impl Client {
             socket.set_write_timeout(Some(self.timeout))?;
             let stream = match &self.tls {
                 None => Stream::Plain(socket),
-                Some(config) => {
-                    let name = ServerName::try_from(server.host.clone()).map_err(io::Error::other)?;
-                    let session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
-                    Stream::Tls(Box::new(StreamOwned::new(session, socket)))
-                }
+                Some(config) => Stream::Tls(Box::new(handshake(config, server, socket)?)),
             };
             let name = format!("{}:{}", server.host, server.port);
             let mut connection = Connection { stream: BufReader::new(stream), name };
@@ -130,6 +126,30 @@ impl Client {
         }
         Err(last)
     }
+}
+
+/// Belongs to connecting: where it fails, the next server is tried.
+fn handshake(
+    config: &Arc<ClientConfig>,
+    server: &Server,
+    mut socket: TcpStream,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let name = ServerName::try_from(server.host.clone()).map_err(io::Error::other)?;
+    let mut session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+    while session.is_handshaking() {
+        session.complete_io(&mut socket).map_err(|error| {
+            match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                    io::Error::other("its certificate comes from none of the authorities in tls.ca")
+                }
+                Some(rustls::Error::InvalidMessage(_)) => {
+                    io::Error::other("what answers there does not speak TLS: is it the server's tls-port?")
+                }
+                _ => error,
+            }
+        })?;
+    }
+    Ok(StreamOwned::new(session, socket))
 }
 
 fn tls(settings: &Settings) -> Result<ClientConfig, OpenError> {
