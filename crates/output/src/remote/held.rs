@@ -17,8 +17,10 @@ use super::spill::Spill;
 const PLACES_MAX: usize = 64;
 /// A record is about so long at most: what a place is tried with.
 const RECORD_BYTES: usize = 256 << 10;
-/// A place is tried again after this time; after twice as long each further time, up to [`PAUSE_MAX`].
+/// A place is tried again after this time; after twice as long each further time, up to [`PAUSE_MAX`]. A service that is only too busy is tried
+/// again sooner.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_BUSY: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Trying places that keep us waiting takes the others at most one part of so many of the time.
 const SHARE: u32 = 10;
@@ -180,15 +182,11 @@ impl Held {
         if is_moved {
             place.spill.confirm(last_seq);
         }
-        place.pause = if is_moved && tried.rest.is_empty() {
-            Duration::ZERO
-        } else if is_taken || !tried.is_blocked {
-            PAUSE_MIN
-        } else {
-            (place.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX)
-        };
-        let pause = if place.pause.is_zero() { place.pause } else { place.pause.max(tried.took * SHARE) };
-        place.next = Instant::now() + pause;
+        let least = if tried.is_blocked { PAUSE_MIN } else { PAUSE_BUSY };
+        place.pause = if is_taken { Duration::ZERO } else { (place.pause * 2).clamp(least, PAUSE_MAX) };
+        let pause = if is_moved && tried.rest.is_empty() { Duration::ZERO } else { place.pause.max(least) };
+        let kept_waiting = if tried.is_blocked { tried.took * SHARE } else { Duration::ZERO };
+        place.next = Instant::now() + pause.max(kept_waiting);
         self.remove_if_empty(&name);
     }
 
@@ -274,12 +272,9 @@ mod tests {
         held.hurry();
         let trial = held.trial(1000, &mut lost).unwrap();
         let rest: Vec<_> = trial.documents[0].iter().collect();
-        held.tried("a", trial.last_seq, &Tried { is_blocked: false, ..tried(2, &rest, 0) });
-        assert_eq!(
-            held.due().unwrap().as_secs_f64().round(),
-            1.0,
-            "a service that is away or busy says nothing of the place"
-        );
+        held.places.get_mut("a").unwrap().pause = Duration::ZERO;
+        held.tried("a", trial.last_seq, &Tried { is_blocked: false, ..tried(2, &rest, 20) });
+        assert!(held.due().unwrap() <= PAUSE_BUSY, "a service that is busy says nothing of the place");
         held.hurry();
         let trial = held.trial(1000, &mut lost).unwrap();
         // One of them is taken: the other goes behind the rest.
@@ -288,10 +283,8 @@ mod tests {
         assert_eq!((held.events(), held.due().unwrap().as_secs()), (3, 199), "what is slow is tried seldom");
         held.hurry();
         let trial = held.trial(1000, &mut lost).unwrap();
-        held.tried("a", trial.last_seq, &tried(2, &[], 0));
-        let trial = held.trial(1000, &mut lost).unwrap();
-        assert_eq!((times(&trial), lost), (vec![1], 0));
-        held.tried("a", trial.last_seq, &tried(1, &[], 0));
+        assert_eq!((times(&trial), lost), (vec![2, 3, 1], 0), "and once it takes something, with more");
+        held.tried("a", trial.last_seq, &tried(3, &[], 0));
         assert!(held.is_empty() && held.used() == 0 && held.due().is_none());
     }
 
