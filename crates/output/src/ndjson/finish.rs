@@ -16,8 +16,10 @@ use super::files::{Files, Folder};
 use super::{Compression, Retention};
 use crate::counters::{Counters, add};
 
-/// How often the folder is looked at while no file is finished: for what has become too old, and for what failed.
+/// How often the folder is looked at while no file is finished: for what has become too old.
 const EVERY: Duration = Duration::from_secs(60);
+/// Pauses after a failure grow from here to [`EVERY`]. Short, because on a full disk a compressed file is what the writer waits for.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// How long compressing may go on when the program ends; what is left is done by the next run.
 const END_PATIENCE: Duration = Duration::from_secs(3);
 /// What decodes and writes comes first.
@@ -149,10 +151,13 @@ impl Finisher {
         let work = move || {
             // Of this thread only, on Linux. Without it everything works, too.
             let _ = rustix::process::nice(NICE);
+            let mut pause = PAUSE_MIN;
             loop {
                 let failures = finish.round(SystemTime::now(), &mut || !stopped.load(Ordering::Relaxed));
                 add(&counters.failures, failures);
-                if woken.recv_timeout(EVERY) == Err(RecvTimeoutError::Disconnected) {
+                let wait = if failures > 0 { pause } else { EVERY };
+                pause = if failures > 0 { (pause * 2).min(EVERY) } else { PAUSE_MIN };
+                if woken.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
                     break;
                 }
             }

@@ -203,6 +203,20 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_that_has_stopped_does_not_keep_the_program_from_ending() {
+        let (reader, output) = pipe(Duration::from_millis(50));
+        let queue = Queue::start(Box::new(output), 4, WhenFull::Wait, None).unwrap();
+        queue.ending().store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(queue.send(1, &Arc::new(batch(10_000))));
+        let counters = Arc::clone(queue.counters());
+        let begun = Instant::now();
+        queue.end();
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        assert_eq!(counters.snapshot().events_dropped, 10_000);
+        drop(reader);
+    }
+
+    #[test]
     fn a_full_disk_is_waited_for() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let mut output = Stdout::new(full, PATIENCE).unwrap();
