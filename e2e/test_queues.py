@@ -33,6 +33,9 @@ class Server:
         self.home = tempfile.mkdtemp(prefix="tapline-queue-")
         case.addCleanup(self.end)
 
+    def path(self, name):
+        return os.path.join(self.home, name)
+
     def run(self, command, environment=None):
         with open(os.path.join(self.home, "log"), "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
@@ -69,9 +72,6 @@ class Redis(Server):
                         "--tls-key-file", self.path("server.key"), "--tls-auth-clients", "yes")
             self.options = ("--tls", "--cacert", self.path("ca.pem"), "--cert", self.path("client.pem"), "--key", self.path("client.key"))
 
-    def path(self, name):
-        return os.path.join(self.home, name)
-
     def start(self):
         return self.run(["redis-server", *(self.tls or ("--port", str(self.port))), "--bind", "127.0.0.1", "--dir", self.home, "--save", "",
                          "--appendonly", "yes", "--appendfsync", "always", "--logfile", ""])
@@ -88,7 +88,7 @@ class Kafka(Server):
 
     def __init__(self, case, **settings):
         super().__init__(case)
-        self.controller, self.settings = free_port(), settings
+        self.controller, self.settings, self.more = free_port(), settings, []
         self.jdk = java(17)
         self.environment = {**os.environ, "JAVA_HOME": self.jdk, "PATH": f"{self.jdk}/bin:{os.environ['PATH']}"}
 
@@ -111,7 +111,7 @@ class Kafka(Server):
             if not os.path.lexists(os.path.join(self.home, name)):
                 os.symlink(os.path.abspath(os.path.join(cache, name)), os.path.join(self.home, name))
         more = [f"{name.replace('_', '.')}={str(value).format(port=self.port)}" for name, value in self.settings.items()]
-        return self.run([run, self.home, str(self.port), str(self.controller), *more], self.environment)
+        return self.run([run, self.home, str(self.port), str(self.controller), *more, *self.more], self.environment)
 
     def answers(self):
         return "tapline-test" in self.ask("-L", "-t", "tapline-test", "-m", "2")
@@ -126,6 +126,49 @@ class Kafka(Server):
             partition, key, text = line.split("\t", 2)
             found.append((int(partition), key, json.loads(text)))
         return found
+
+
+class SecureKafka(Kafka):
+    """One that also listens with TLS and SASL at `sasl`, and with TLS and client certificates at `mutual`."""
+    PASSWORD = "secret-word"
+
+    def __init__(self, case):
+        super().__init__(case)
+        self.sasl, self.mutual = free_port(), free_port()
+        os.chmod(self.home, 0o755)
+        for name in ("ca", "other"):
+            certificates.authority(self.home, name)
+        for name in ("server", "client"):
+            certificates.issue(self.home, name)
+        with open(self.path("both.pem"), "w", encoding="utf-8") as out:
+            for name in ("server.key", "server.pem"):
+                with open(self.path(name), encoding="utf-8") as part:
+                    out.write(part.read())
+        module = "org.apache.kafka.common.security"
+        jaas = {"plain": f'{module}.plain.PlainLoginModule required user_tapline="{self.PASSWORD}";',
+                "scram-sha-256": f"{module}.scram.ScramLoginModule required;", "scram-sha-512": f"{module}.scram.ScramLoginModule required;"}
+        self.more = [
+            f"listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller},SECURE://127.0.0.1:{self.sasl},MUTUAL://127.0.0.1:{self.mutual}",
+            f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port},SECURE://localhost:{self.sasl},MUTUAL://localhost:{self.mutual}",
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL",
+            "listener.name.mutual.ssl.client.auth=required",
+            "ssl.keystore.type=PEM", f"ssl.keystore.location={self.path('both.pem')}",
+            "ssl.truststore.type=PEM", f"ssl.truststore.location={self.path('ca.pem')}",
+            "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+            *(f"listener.name.secure.{name}.sasl.jaas.config={text}" for name, text in jaas.items()),
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users=User:ANONYMOUS",
+            "allow.everyone.if.no.acl.found=true",
+        ]
+
+    def start(self):
+        super().start()
+        self.administer("user", "tapline", self.PASSWORD)
+        return self
+
+    def administer(self, *words):
+        """See Admin.java."""
+        bounded([f"{self.jdk}/bin/java", "-cp", self.path("lib/*"), os.path.join(HERE, "servers", "kafka", "Admin.java"), f"127.0.0.1:{self.port}", *words], 60,
+                check=True)
 
 
 class Queues(unittest.TestCase):
@@ -269,11 +312,13 @@ class InRedis(Queues):
 
 
 class InKafka(Queues):
-    def broker(self, **settings):
+    def setUp(self):
         why = Kafka.missing()
         if why:
             print(f"\nskipped: {why}")
             self.skipTest(why)
+
+    def broker(self, **settings):
         return Kafka(self, num_partitions=3, broker_session_timeout_ms=2000, broker_heartbeat_interval_ms=500, **settings).start()
 
     def test_when_the_broker_is_killed(self):
@@ -305,6 +350,55 @@ class InKafka(Queues):
         wait_for("the rest", all_there, 20)
         time.sleep(1)
         self.compare(chain, [event["_id"] for _, _, event in broker.read("tapline")], "kafka, after the analyzer was killed", 3 * COUNT)
+
+    def test_tls_sasl_and_a_topic_without_rights(self):
+        broker = SecureKafka(self).start()
+        with open(broker.path("password"), "w", encoding="utf-8") as out:
+            out.write(broker.PASSWORD + "\n")
+        os.chmod(broker.path("password"), 0o644)
+        tls = {"tls.enabled": True, "tls.ca": broker.path("ca.pem")}
+        user = {"user": "tapline", "password_file": broker.path("password"), "sasl.mechanism": "SCRAM-SHA-512"}
+
+        def begin(port, **values):
+            return self.begin("kafka", hosts=[f"localhost:{port}"], timeout="2s", **values)
+
+        def few(chain, first):
+            path = os.path.join(os.path.dirname(chain.data), "few.pcap")
+            lookups.write(path, 40, first=first)
+            chain.capture(path, "few")
+
+        def refused(said, port=broker.sasl, **values):
+            chain = begin(port, **values)
+            few(chain, 0)
+            wait_for(f"`{said}`", lambda: said in chain.log("analyzer"), 20)
+            self.assertEqual(chain.status()["kafka"]["events_written"], 0)
+
+        refused("its certificate comes from none of the authorities in tls.ca", **tls | user | {"tls.ca": broker.path("other.pem")})
+        refused("invalid credentials with SASL mechanism SCRAM-SHA-512", **tls | user | {"password": "wrong", "password_file": ""})
+        self.assertNotIn("tapline", broker.ask("-L").replace("tapline-test", ""))
+        # Each other way in.
+        ways = [(broker.sasl, tls | user | {"sasl.mechanism": "PLAIN"}), (broker.sasl, tls | user | {"sasl.mechanism": "SCRAM-SHA-256"}),
+                (broker.mutual, tls | {"tls.certificate": broker.path("client.pem"), "tls.key": broker.path("client.key")})]
+        for number, (port, values) in enumerate(ways):
+            topic = f"way{number}"
+            chain = begin(port, topic=topic, **values)
+            few(chain, 100 * number)
+            self.delivered(chain, "kafka", 80)
+            self.assertEqual(self.compare(chain, [event["_id"] for _, _, event in broker.read(topic)], f"kafka, {values.get('sasl.mechanism', 'certificate')}", 80), 0)
+        # A topic that may not be written to holds up no other, and what is held follows by itself.
+        broker.administer("deny", "tapline", "t-flow")
+        chain = begin(broker.sasl, topic="t-{type}", **tls | user)
+        self.captured(chain, 0)
+        status = lambda: (chain.status() or {}).get("kafka", {})
+        try:
+            wait_for("all but the flows", lambda: status().get("events_written") == COUNT and status().get("held_events") == COUNT, 40)
+        except LabError as error:
+            raise LabError(f"{error}\n{chain.status()}\n{chain.log('analyzer')[-1500:]}") from None
+        self.assertEqual(len(broker.read("t-dns")), COUNT)
+        broker.administer("allow", "tapline", "t-flow")
+        self.delivered(chain, "kafka", 2 * COUNT)
+        found = [event["_id"] for kind in ("dns", "flow") for _, _, event in broker.read(f"t-{kind}")]
+        self.assertEqual(self.compare(chain, found, "kafka, one topic without rights for a while", 2 * COUNT), 0)
 
     def test_too_large_and_topics_by_type(self):
         """A broker that takes smaller batches than we make refuses none of the events in them; an event that is too large by itself is put aside."""

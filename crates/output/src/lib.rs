@@ -17,6 +17,7 @@ mod queue;
 pub mod redis;
 mod registry;
 pub mod remote;
+mod secrets;
 pub mod stdout;
 pub mod store;
 
@@ -24,6 +25,7 @@ pub use batch::EventBatch;
 pub use counters::{Counters, Snapshot};
 pub use queue::{Queue, WhenFull};
 pub use registry::{Opened, Place, Settings};
+pub use secrets::Tls;
 
 /// An output: takes batches of events one after the other.
 pub trait Output: Send {

@@ -17,6 +17,7 @@ use ureq::{Agent, Proxy};
 use super::settings::{Settings, wrong};
 use crate::OpenError;
 use crate::remote::Unavailable;
+use crate::secrets::system_ca;
 
 /// The port of a host that is named without scheme and port.
 const PORT: u16 = 9200;
@@ -26,9 +27,6 @@ const LEFT_OUT_MIN: Duration = Duration::from_secs(1);
 const LEFT_OUT_MAX: Duration = Duration::from_secs(60);
 /// Bytes of an answer that are read at most.
 const ANSWER_MAX: u64 = 64 << 20;
-/// Where systems keep the certificates of the authorities they trust.
-const SYSTEM_CA: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// A node of the cluster.
 #[derive(Debug, Clone)]
@@ -241,8 +239,7 @@ fn tls(settings: &Settings) -> Result<TlsConfig, OpenError> {
     let mut config = TlsConfig::builder()
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .disable_verification(!settings.tls.verify);
-    let system = SYSTEM_CA.iter().map(Path::new).find(|path| path.exists());
-    let ca = if settings.tls.ca.as_os_str().is_empty() { system } else { Some(settings.tls.ca.as_path()) };
+    let ca = if settings.tls.ca.as_os_str().is_empty() { system_ca() } else { Some(settings.tls.ca.as_path()) };
     match ca {
         Some(path) => {
             let roots = certificates("ca", path, &read("ca", path)?)?;

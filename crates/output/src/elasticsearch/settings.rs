@@ -1,6 +1,6 @@
 //! `[analyzer.output.elasticsearch]`: values, defaults, and what is wrong with them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -8,6 +8,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use processors::Condition;
 
 use crate::remote::{BacklogSettings, BulkSettings};
+use crate::secrets::secret;
 use crate::{OpenError, WhenFull};
 
 use super::client::Node;
@@ -166,8 +167,8 @@ impl Settings {
 
     /// The `Authorization` header, if one is to be sent.
     pub(super) fn authorization(&self) -> Result<Option<String>, OpenError> {
-        let password = secret(&self.password, &self.password_file, "password")?;
-        let api_key = secret(&self.api_key, &self.api_key_file, "api_key")?;
+        let password = secret(&self.password, &self.password_file, "password").map_err(wrong)?;
+        let api_key = secret(&self.api_key, &self.api_key_file, "api_key").map_err(wrong)?;
         match (self.user.as_str(), api_key.as_str()) {
             ("", "") => Ok(None),
             (user, "") => Ok(Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))))),
@@ -177,18 +178,6 @@ impl Settings {
             _ => Err(wrong("both a user and an API key are given: leave one out")),
         }
     }
-}
-
-fn secret(given: &str, file: &Path, key: &str) -> Result<String, OpenError> {
-    if file.as_os_str().is_empty() {
-        return Ok(given.to_owned());
-    }
-    if !given.is_empty() {
-        return Err(wrong(format!("both {key} and {key}_file are given: leave one out")));
-    }
-    let text =
-        std::fs::read_to_string(file).map_err(|error| wrong(format!("{key}_file {}: {error}", file.display())))?;
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::OpenError;
 #[cfg(feature = "kafka")]
 pub use producer::Kafka;
 use settings::wrong;
-pub use settings::{Compression, Settings};
+pub use settings::{Compression, Mechanism, Sasl, Settings};
 
 /// Where names are looked up, if the answer is too long for a datagram.
 const DNS_PORT: u16 = 53;

@@ -13,7 +13,7 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{ClientContext, util::Timeout};
 
-use super::settings::{Settings, TYPE};
+use super::settings::{Mechanism, Settings, TYPE};
 use crate::remote::{Document, Fate, Service, Unavailable};
 
 /// Reports are asked for so often.
@@ -46,10 +46,22 @@ impl ClientContext for Listener {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(output = "kafka", "{error}: {reason}");
-        self.told().problem = Some(reason.to_owned());
+        let mut told = self.told();
+        // That all brokers are down says less than why the last one is.
+        if code(&error) != RDKafkaErrorCode::AllBrokersDown || told.problem.is_none() {
+            told.problem = Some(plain(reason));
+        }
     }
 
     fn stats_raw(&self, _: &[u8]) {}
+}
+
+/// What librdkafka says, without its advice on settings that are called otherwise here.
+fn plain(reason: &str) -> String {
+    match reason.split_once("broker certificate could not be verified") {
+        Some((before, _)) => format!("{before}its certificate comes from none of the authorities in tls.ca"),
+        None => reason.to_owned(),
+    }
 }
 
 impl ProducerContext for Listener {
@@ -111,6 +123,7 @@ impl Kafka {
             .set("compression.type", settings.compression.name())
             // librdkafka tries again for ever; how long is waited for it is ours to decide.
             .set("message.timeout.ms", "0");
+        secure(&mut config, settings)?;
         config.create_native_config().map_err(|error| format!("properties: {error}"))?;
         let topic = settings.topic.split(TYPE).map(str::to_owned).collect();
         Ok(Self { config, topic, timeout: settings.timeout, session: None })
@@ -167,6 +180,41 @@ impl Kafka {
         }
         Ok(())
     }
+}
+
+/// Encryption, and who we are. Files are handed on as what they say, for librdkafka reads them when it makes a producer, which is behind the sandbox's
+/// doors; so would OpenSSL its own configuration.
+fn secure(config: &mut ClientConfig, settings: &Settings) -> Result<(), String> {
+    let secret = settings.secret().map_err(|error| error.message)?;
+    let text = |pem| String::from_utf8(pem).map_err(|_| "a file of certificates or keys is not PEM".to_owned());
+    if settings.tls.enabled {
+        openssl_sys::init();
+        config.set("ssl.ca.pem", text(settings.tls.authorities()?)?);
+        if let Some(identity) = settings.tls.identity()? {
+            config.set("ssl.certificate.pem", text(identity.certificates)?).set("ssl.key.pem", text(identity.key)?);
+        }
+    }
+    if !settings.user.is_empty() {
+        openssl_sys::init();
+        if settings.sasl.mechanism == Mechanism::Plain && !settings.tls.enabled {
+            tracing::warn!(
+                output = "kafka",
+                "the password goes over the network as it is: set tls.enabled, or let sasl.mechanism be SCRAM-SHA-512"
+            );
+        }
+        config
+            .set("sasl.mechanism", settings.sasl.mechanism.name())
+            .set("sasl.username", &settings.user)
+            .set("sasl.password", secret);
+    }
+    let protocol = match (settings.tls.enabled, settings.user.is_empty()) {
+        (false, true) => "plaintext",
+        (true, true) => "ssl",
+        (false, false) => "sasl_plaintext",
+        (true, false) => "sasl_ssl",
+    };
+    config.set("security.protocol", protocol);
+    Ok(())
 }
 
 impl Service for Kafka {

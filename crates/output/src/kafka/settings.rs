@@ -1,11 +1,13 @@
 //! `[analyzer.output.kafka]`: values, defaults, and what is wrong with them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use processors::Condition;
 
 use crate::remote::{BacklogSettings, BulkSettings};
+use crate::secrets::{Tls, secret};
 use crate::{OpenError, WhenFull, address};
 
 /// The port of a host that is named without one.
@@ -13,7 +15,7 @@ const PORT: u16 = 9092;
 /// Placeholder in the topic.
 pub(super) const TYPE: &str = "{type}";
 /// Properties of librdkafka that have keys of their own here, or on which it depends that nothing is lost.
-const OURS: [&str; 12] = [
+const OURS: [&str; 23] = [
     "acks",
     "bootstrap.servers",
     "compression.codec",
@@ -24,6 +26,17 @@ const OURS: [&str; 12] = [
     "message.timeout.ms",
     "metadata.broker.list",
     "request.required.acks",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.password",
+    "sasl.username",
+    "security.protocol",
+    "ssl.ca.location",
+    "ssl.ca.pem",
+    "ssl.certificate.location",
+    "ssl.certificate.pem",
+    "ssl.key.location",
+    "ssl.key.pem",
     "transaction.timeout.ms",
     "transactional.id",
 ];
@@ -51,12 +64,57 @@ pub struct Settings {
     /// How long confirmations are waited for before events go to the backlog on disk; what is on its way stays on its way.
     #[serde(with = "settings::duration")]
     pub timeout: Duration,
+    /// User, for SASL; empty is none.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+    /// File whose first line is the password.
+    pub password_file: PathBuf,
+    /// How user and password are shown to the brokers.
+    pub sasl: Sasl,
+    /// Encryption.
+    pub tls: Tls,
     /// More properties of librdkafka, as its documentation names them, such as `"linger.ms" = "50"`.
     pub properties: BTreeMap<String, String>,
     /// How much is sent at once.
     pub bulk: BulkSettings,
     /// What may wait while the brokers are away.
     pub backlog: BacklogSettings,
+}
+
+/// Settings of `[analyzer.output.kafka.sasl]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sasl {
+    /// The mechanism.
+    pub mechanism: Mechanism,
+}
+
+/// How user and password are shown to the brokers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+pub enum Mechanism {
+    /// As they are: whoever can listen has them, unless there is TLS.
+    #[default]
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// Not the password but a proof that it is known; with SHA-256.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// The same with SHA-512.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+impl Mechanism {
+    /// Its name in SASL.
+    #[cfg(feature = "kafka")]
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
 }
 
 /// How batches of messages are compressed.
@@ -98,6 +156,11 @@ impl Default for Settings {
             topic: "tapline".to_owned(),
             compression: Compression::Lz4,
             timeout: Duration::from_secs(10),
+            user: String::new(),
+            password: String::new(),
+            password_file: PathBuf::new(),
+            sasl: Sasl::default(),
+            tls: Tls::default(),
             properties: BTreeMap::new(),
             bulk: BulkSettings::default(),
             backlog: BacklogSettings::default(),
@@ -131,12 +194,26 @@ impl Settings {
         if self.timeout.is_zero() {
             return Err(wrong("timeout = 0 would never wait for a confirmation"));
         }
+        self.tls.check().map_err(wrong)?;
+        self.secret()?;
+        if self.user.is_empty() && self.sasl.mechanism != Mechanism::Plain {
+            return Err(wrong("sasl.mechanism is set but no user"));
+        }
         match self.properties.keys().find(|name| OURS.contains(&name.as_str())) {
             Some(name) => Err(wrong(format!(
                 "properties: `{name}` cannot be set here: it has a key of its own, or what is promised depends on it"
             ))),
             None => Ok(()),
         }
+    }
+
+    /// The password; empty is none.
+    pub(super) fn secret(&self) -> Result<String, OpenError> {
+        let secret = secret(&self.password, &self.password_file, "password").map_err(wrong)?;
+        if secret.is_empty() != self.user.is_empty() {
+            return Err(wrong("user and password belong together: give both or none"));
+        }
+        Ok(secret)
     }
 }
 
@@ -163,6 +240,13 @@ mod tests {
         let property = |name: &str| BTreeMap::from([(name.to_owned(), "1".to_owned())]);
         assert!(check(&|settings| settings.properties = property("linger.ms")));
         assert!(!check(&|settings| settings.properties = property("enable.idempotence")));
+        assert!(!check(&|settings| settings.properties = property("sasl.password")));
+        assert!(!check(&|settings| settings.sasl.mechanism = Mechanism::ScramSha512));
+        assert!(!check(&|settings| settings.tls.key = "/key".into()));
+        let secret = |user: &str, password: &str| {
+            Settings { user: user.to_owned(), password: password.to_owned(), ..Settings::default() }.secret().is_ok()
+        };
+        assert!(secret("", "") && secret("u", "p") && !secret("u", "") && !secret("", "p"));
     }
 
     #[test]

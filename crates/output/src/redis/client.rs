@@ -5,7 +5,6 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +18,6 @@ use crate::remote::Unavailable;
 
 /// Bytes of an answer at most: numbers, ids of entries and errors are short.
 const ANSWER_MAX: u64 = 64 << 10;
-/// Where systems keep the certificates of the authorities they trust.
-const SYSTEM_CA: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// Appends a command to what is to be sent.
 pub(super) fn command(out: &mut Vec<u8>, words: &[&str]) {
@@ -153,40 +149,26 @@ fn handshake(
 }
 
 fn tls(settings: &Settings) -> Result<ClientConfig, OpenError> {
-    let tls = &settings.tls;
-    let read = |key: &str, path: &Path| {
-        std::fs::read(path).map_err(|error| wrong(format!("tls.{key} {}: {error}", path.display())))
-    };
-    let certificates = |key: &str, path: &Path| {
-        let found: Vec<CertificateDer<'static>> =
-            CertificateDer::pem_slice_iter(&read(key, path)?).filter_map(Result::ok).collect();
-        if found.is_empty() {
-            return Err(wrong(format!("tls.{key} {} holds no certificate", path.display())));
-        }
-        Ok(found)
-    };
-    let system = SYSTEM_CA.iter().map(Path::new).find(|path| path.exists());
-    let ca = if tls.ca.as_os_str().is_empty() { system } else { Some(tls.ca.as_path()) };
-    let ca = ca.ok_or_else(|| {
-        wrong("this system has no certificates of authorities: install ca-certificates or set tls.ca")
-    })?;
+    let certificates = |pem: &[u8]| CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect::<Vec<_>>();
     let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(certificates("ca", ca)?);
+    let (added, _) = roots.add_parsable_certificates(certificates(&settings.tls.authorities().map_err(wrong)?));
     if added == 0 {
-        return Err(wrong(format!("tls.ca {} holds no certificate that can be used", ca.display())));
+        return Err(wrong("tls.ca holds no certificate that can be used"));
     }
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(wrong)?
         .with_root_certificates(roots);
-    if tls.certificate.as_os_str().is_empty() {
-        return Ok(config.with_no_client_auth());
+    match settings.tls.identity().map_err(wrong)? {
+        None => Ok(config.with_no_client_auth()),
+        Some(identity) => {
+            let key =
+                PrivateKeyDer::from_pem_slice(&identity.key).map_err(|error| wrong(format!("tls.key: {error}")))?;
+            config
+                .with_client_auth_cert(certificates(&identity.certificates), key)
+                .map_err(|error| wrong(format!("tls.certificate: {error}")))
+        }
     }
-    let key = PrivateKeyDer::from_pem_slice(&read("key", &tls.key)?)
-        .map_err(|error| wrong(format!("tls.key {}: {error}", tls.key.display())))?;
-    config
-        .with_client_auth_cert(certificates("certificate", &tls.certificate)?, key)
-        .map_err(|error| wrong(format!("tls.certificate: {error}")))
 }
 
 enum Stream {

@@ -7,7 +7,7 @@ mod settings;
 use crate::OpenError;
 use crate::remote::{Document, Fate, Service, Unavailable};
 use client::{Client, Connection};
-pub use settings::{Mode, Settings, Tls};
+pub use settings::{Mode, Settings};
 
 /// So many commands, or bytes of them, are on their way at once: no more can be there twice after a connection broke.
 const PORTION: usize = 500;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use processors::Condition;
 
 use crate::remote::{BacklogSettings, BulkSettings};
+use crate::secrets::{Tls, secret};
 use crate::{OpenError, WhenFull, address};
 
 /// The port of a host that is named without one.
@@ -63,20 +64,6 @@ pub enum Mode {
     Stream,
 }
 
-/// Settings of `[analyzer.output.redis.tls]`.
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tls {
-    /// Whether the connection is encrypted.
-    pub enabled: bool,
-    /// Certificates of the authorities that the server's certificate is checked against, PEM; empty means the system's.
-    pub ca: PathBuf,
-    /// A certificate to show, PEM.
-    pub certificate: PathBuf,
-    /// Its key, PEM.
-    pub key: PathBuf,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -122,24 +109,12 @@ impl Settings {
         if self.timeout.is_zero() {
             return Err(wrong("timeout = 0 would never wait for an answer"));
         }
-        if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
-            return Err(wrong("tls.certificate and tls.key belong together: set both or none"));
-        }
-        Ok(())
+        self.tls.check().map_err(wrong)
     }
 
     /// The password; empty is none.
     pub(super) fn secret(&self) -> Result<String, OpenError> {
-        let secret = if self.password_file.as_os_str().is_empty() {
-            self.password.clone()
-        } else if self.password.is_empty() {
-            let path = self.password_file.display();
-            let text = std::fs::read_to_string(&self.password_file)
-                .map_err(|error| wrong(format!("password_file {path}: {error}")))?;
-            text.lines().next().unwrap_or_default().trim().to_owned()
-        } else {
-            return Err(wrong("both password and password_file are given: leave one out"));
-        };
+        let secret = secret(&self.password, &self.password_file, "password").map_err(wrong)?;
         if secret.is_empty() && !self.user.is_empty() {
             return Err(wrong("a user is given but no password"));
         }
@@ -170,13 +145,5 @@ mod tests {
             settings.password = "p".to_owned();
             settings.password_file = "/p".into();
         }));
-    }
-
-    #[test]
-    fn the_password_is_the_first_line_of_its_file() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), " secret word \nmore\n").unwrap();
-        let settings = Settings { password_file: file.path().to_owned(), ..Settings::default() };
-        assert_eq!(settings.secret().unwrap(), "secret word");
     }
 }
