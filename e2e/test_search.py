@@ -233,6 +233,7 @@ class Trouble(Servers):
 
     def test_busy_read_only_and_conflicting(self):
         """A server whose queue is full, an index that is read-only for a while, and one whose mapping does not fit."""
+        self.COUNT = self.COUNT // 3
         server = self.server("elasticsearch-8", "thread_pool.write.queue_size=1", "thread_pool.write.size=1", "indexing_pressure.memory.limit=256kb")
         day = time.strftime("%Y.%m.%d", time.gmtime(lookups.START))
         server.ask("PUT", f"/tapline-dns-{day}", {"mappings": {"properties": {"dns": {"properties": {"id": {"type": "boolean"}}}}}})
