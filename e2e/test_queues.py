@@ -297,13 +297,15 @@ class InRedis(Queues):
 
         def refused(said, **values):
             chain = begin(**values)
-            self.captured(chain, 0)
+            path = os.path.join(os.path.dirname(chain.data), "few.pcap")
+            lookups.write(path, 40)
+            chain.capture(path, "few")
             wait_for(f"`{said}`", lambda: said in chain.log("analyzer"), 20)
             self.assertEqual(chain.status()["redis"]["events_written"], 0)
 
         refused("its certificate comes from none of the authorities in tls.ca", ca=server.path("other.pem"))
         refused("certificate not valid for name", host="127.0.0.1")
-        refused("CertificateRequired", certificate="", key="")
+        refused("it asks for a certificate: set tls.certificate and tls.key", certificate="", key="")
         self.assertEqual(server.ask("llen", "tapline").strip(), "0")
         chain = begin()
         self.interrupted(server, chain, "redis")

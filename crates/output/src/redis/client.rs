@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::settings::{Settings, wrong};
 use crate::OpenError;
@@ -72,7 +72,13 @@ impl Client {
         if settings.db > 0 {
             greet(&["SELECT", &settings.db.to_string()], "the database cannot be selected");
         }
-        let tls = if settings.tls.enabled { Some(Arc::new(tls(settings)?)) } else { None };
+        let tls = if settings.tls.enabled {
+            // Whether a server accepts our certificate, or that we have none, is known when it answers something.
+            greet(&["PING"], "it does not answer a PING");
+            Some(Arc::new(tls(settings)?))
+        } else {
+            None
+        };
         Ok(Self { servers, turn: 0, timeout: settings.timeout, tls, greeting })
     }
 
@@ -116,7 +122,7 @@ impl Client {
             let mut connection = Connection { stream: BufReader::new(stream), name };
             for (bytes, what) in &self.greeting {
                 connection.write_all(bytes)?;
-                connection.read()?.map_err(|error| io::Error::other(format!("{what}: {error}")))?;
+                connection.read().map_err(in_words)?.map_err(|error| io::Error::other(format!("{what}: {error}")))?;
             }
             return Ok(connection);
         }
@@ -133,19 +139,27 @@ fn handshake(
     let name = ServerName::try_from(server.host.clone()).map_err(io::Error::other)?;
     let mut session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
     while session.is_handshaking() {
-        session.complete_io(&mut socket).map_err(|error| {
-            match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-                    io::Error::other("its certificate comes from none of the authorities in tls.ca")
-                }
-                Some(rustls::Error::InvalidMessage(_)) => {
-                    io::Error::other("what answers there does not speak TLS: is it the server's tls-port?")
-                }
-                _ => error,
-            }
-        })?;
+        session.complete_io(&mut socket).map_err(in_words)?;
     }
     Ok(StreamOwned::new(session, socket))
+}
+
+/// The usual mistakes, and what to do.
+fn in_words(error: io::Error) -> io::Error {
+    let words = match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "its certificate comes from none of the authorities in tls.ca"
+        }
+        Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)) => {
+            "it asks for a certificate: set tls.certificate and tls.key"
+        }
+        Some(rustls::Error::AlertReceived(AlertDescription::UnknownCA)) => {
+            "it does not know the authority of tls.certificate"
+        }
+        Some(rustls::Error::InvalidMessage(_)) => "what answers there does not speak TLS: is it the server's tls-port?",
+        _ => return error,
+    };
+    io::Error::other(words)
 }
 
 fn tls(settings: &Settings) -> Result<ClientConfig, OpenError> {
