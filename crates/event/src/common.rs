@@ -15,7 +15,7 @@ crate::fields! {
     NOTES: Keyword = "notes", "Remarks of the decoder.";
     TAGS: Keyword = "tags", "Labels set by the configuration.";
     ERROR_MESSAGE: Text = "error.message", "What went wrong; a list where several things did.";
-    EVENT_KIND: Keyword = "event.kind", "Always event.";
+    EVENT_KIND: Keyword = "event.kind", "event, or metric where it measures over a time (RTP, RTCP).";
     EVENT_CATEGORY: Keyword = "event.category", "ECS categories.";
     EVENT_TYPE: Keyword = "event.type", "ECS types.";
     EVENT_DATASET: Keyword = "event.dataset", "The data set the event belongs to.";
@@ -75,7 +75,7 @@ crate::fields! {
     TAPLINE_FIRST_PACKET: Long = "tapline.packet.first", "Number of its first packet within the epoch.";
     TAPLINE_LAST_PACKET: Long = "tapline.packet.last", "Number of its last packet within the epoch.";
     TAPLINE_CAPTURE_LOSS: Long = "tapline.capture_loss", "Packets known to be lost by our own capture during its time.";
-    TAPLINE_PARTIAL: Boolean = "tapline.partial", "Whether it was cut by the edge of the input.";
+    TAPLINE_PARTIAL: Boolean = "tapline.partial", "Whether a part of what it describes lies before or behind what was decoded.";
     TAPLINE_ANOMALIES: Objects = "tapline.anomalies", "What was wrong with its packets.";
     TAPLINE_ANOMALY_NAME: Keyword = "tapline.anomalies.name", "Name of the anomaly.";
     TAPLINE_ANOMALY_OFFSET: Long = "tapline.anomalies.offset", "Where in the message or stream it was found, in bytes.";

@@ -3,17 +3,18 @@
 
 use std::fmt::Write;
 
+use analyzer::correlation;
 use decode::{flow, protocols};
 use event::{Field, Kind, common};
 
 const HEAD: &str = "# Events: every field
 
-Generated from the tables of the decoders; `UPDATE=1 cargo test -p tapline-decode --test reference` writes it anew. Do not edit it.
+Generated from the tables of the decoders, of flows and of calls; `UPDATE=1 cargo test -p tapline-analyzer --test reference` writes it anew. Do not edit it.
 
 One event is one JSON object. Names are those of the Elastic Common Schema where it has one, else Packetbeat's, else ours. A field
 that does not apply is left out. With `profile = \"packetbeat\"` there are, beside `tapline.*` and `observer.*`, no fields of ours.
 `_id` follows from what the event describes: type, source, epoch, number of the first packet and an ordinal; the same packets
-give the same ids however often they are decoded. What the protocols' options do stands in [decoders.md](decoders.md).
+give the same ids however often they are decoded. What the protocols' options do stands in [decoders](decoders/).
 ";
 
 const fn kind(kind: Kind) -> &'static str {
@@ -45,6 +46,8 @@ fn reference() -> String {
     table(&mut out, common::TABLE);
     out.push_str("\n## flow\n");
     table(&mut out, flow::report::TABLE);
+    out.push_str("\n## call\n\nFrom SIP and its media, when `sip` is enabled.\n");
+    table(&mut out, correlation::fields::TABLE);
     for protocol in protocols::ALL {
         write!(out, "\n## {}\n", protocol.name).unwrap();
         let ports: Vec<_> = protocol.ports.iter().map(u16::to_string).collect();
@@ -68,6 +71,18 @@ fn reference() -> String {
 }
 
 #[test]
+fn every_field_that_is_mapped_is_explained() {
+    let reference = reference();
+    for field in analyzer::schema().fields() {
+        assert!(
+            reference.contains(&format!("| `{}` |", field.path)),
+            "{} stands in no table of the reference",
+            field.path
+        );
+    }
+}
+
+#[test]
 fn the_reference_of_events_is_current() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/events.md");
     let current = reference();
@@ -77,6 +92,6 @@ fn the_reference_of_events_is_current() {
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         written == current,
-        "docs/events.md is not what the tables say: UPDATE=1 cargo test -p tapline-decode --test reference"
+        "docs/events.md is not what the tables say: UPDATE=1 cargo test -p tapline-analyzer --test reference"
     );
 }
