@@ -1,7 +1,7 @@
 //! What a worker needs of whatever decodes: packets in, events out, and which packets are still needed.
 //! Knows no protocol; `engine.rs` fits the decode engine to it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use decode::Emit;
 use event::Observer;
@@ -14,6 +14,25 @@ pub struct Stream {
     pub number: u32,
     /// What saw the packets.
     pub observer: Arc<Observer>,
+    /// Number of the first packet that was decoded, once there was one.
+    first_packet: OnceLock<u64>,
+}
+
+impl Stream {
+    /// A stream without a packet yet.
+    pub const fn new(number: u32, observer: Arc<Observer>) -> Self {
+        Self { number, observer, first_packet: OnceLock::new() }
+    }
+
+    /// Notes a packet; the first counts.
+    pub(crate) fn see(&self, packet: u64) {
+        self.first_packet.get_or_init(|| packet);
+    }
+
+    /// Whether packets came before the first one that is decoded.
+    pub(crate) fn is_from_the_middle(&self) -> bool {
+        self.first_packet.get().is_some_and(|first| *first > 0)
+    }
 }
 
 /// A packet with its number within the stream.
@@ -40,7 +59,7 @@ pub trait Decoder: Send {
     /// Notes packets that our own capture is known to have lost up to `clock`.
     fn lost(&mut self, packets: u64, clock: Timestamp);
 
-    /// The stream ends: gives out everything that is open.
+    /// The stream ends: gives out everything that is open, in order of [`event::Place`].
     fn finish(&mut self, out: &mut dyn Emit);
 
     /// Number of the oldest packet that an open flow still needs.

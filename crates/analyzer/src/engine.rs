@@ -40,7 +40,7 @@ struct Engines {
 impl Factory for Engines {
     fn decoder(&self, stream: &Arc<Stream>) -> Result<Box<dyn Decoder>, String> {
         let engine = Engine::new(&self.config, Arc::clone(&stream.observer)).map_err(|error| error.to_string())?;
-        Ok(Box::new(engine))
+        Ok(Box::new(if stream.is_from_the_middle() { engine.from_the_middle() } else { engine }))
     }
 }
 

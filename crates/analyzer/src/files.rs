@@ -1,18 +1,19 @@
 //! Decodes capture files: everything before damage and, where possible, after it; damage is a warning and an anomaly.
 //! Prints nothing itself; what comes out goes to the sink of the caller.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use event::{Event, Observer, Origin, common};
+use event::{Event, Observer, Origin, Place, common};
 use packet::capture::{CaptureError, CaptureReader};
 use packet::{Interface, Packet, Timestamp};
 
+use crate::blocks::Blocks;
 use crate::capture_file::{self, CaptureFile};
 use crate::correlation::Stage;
 use crate::decoder::Stream;
-use crate::order::{Waiting, place_of};
+use crate::order::{Sorted, Waiting};
 use crate::pool::{Pool, Sink};
 use crate::worker::Render;
 
@@ -64,7 +65,7 @@ pub fn decode(
         Arc::make_mut(&mut observer).name = name.to_owned();
     }
     let mut reader = CaptureReader::new(input).map_err(FileError::Format)?;
-    let stream = Arc::new(Stream { number, observer });
+    let stream = Arc::new(Stream::new(number, observer));
     let mut run = Run { pool, sink, stream, interfaces: Arc::from([]), report: Report::default() };
     let mut spare = Vec::new();
     let mut warned = 0;
@@ -107,12 +108,25 @@ pub fn decode(
         run.report.warnings.push(format!("and {} more places like these", reader.warning_count() - kept));
     }
     let Run { pool, sink, stream, report, .. } = run;
-    pool.finish(&stream, sink.as_sink()).and_then(|()| pool.flush(sink.as_sink())).map_err(FileError::Output)?;
+    // What times out up to here is given out before what only the end of the file ends.
+    pool.advance(&stream, Timestamp::ZERO, sink.as_sink()).map_err(FileError::Output)?;
+    pool.flush(sink.as_sink()).map_err(FileError::Output)?;
+    sink.ending().map_err(FileError::Output)?;
+    pool.finish(&stream, sink.as_sink()).map_err(FileError::Output)?;
+    pool.flush(sink.as_sink()).map_err(FileError::Output)?;
     Ok(report)
 }
 
 /// A sink that also takes events about the file itself.
 pub trait FileSink: Sink {
+    /// The input has ended: what comes now is in order of [`Place`].
+    ///
+    /// # Errors
+    /// When what waited for this cannot be passed on.
+    fn ending(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// As a plain sink.
     fn as_sink(&mut self) -> &mut dyn Sink;
 
@@ -174,88 +188,99 @@ fn damage_event(
 }
 
 /// Writes events in the order that does not depend on the number of workers.
-pub struct Ordered<W: io::Write> {
-    out: W,
+pub struct Ordered<W: Write> {
+    out: Blocks<W>,
     renderer: Box<dyn Render>,
     waiting: Waiting,
-    buffer: Vec<u8>,
+    /// What timed out, once the input has ended.
+    timed_out: Option<Sorted>,
+    text: Vec<u8>,
     stage: Stage,
     /// Events that ended at some time and say something about calls: the stage sees them in their order at the end.
     for_stage: Vec<Event>,
 }
 
-/// Bytes are handed on when this many are there.
-const BUFFER_BYTES: usize = 64 * 1024;
-
-impl<W: io::Write> Ordered<W> {
-    /// Writes to `out`; `renderer` is for events that no worker made.
-    pub fn new(out: W, renderer: Box<dyn Render>, with_calls: bool) -> Self {
+impl<W: Write> Ordered<W> {
+    /// Writes to `out`, `at_once` where somebody watches; `renderer` is for events that no worker made.
+    pub fn new(out: W, at_once: bool, renderer: Box<dyn Render>, with_calls: bool) -> Self {
         Self {
-            out,
+            out: Blocks::new(out, at_once),
             renderer,
             waiting: Waiting::new(),
-            buffer: Vec::with_capacity(BUFFER_BYTES * 2),
+            timed_out: None,
+            text: Vec::new(),
             stage: Stage::for_file(with_calls),
             for_stage: Vec::new(),
         }
     }
 
-    /// Writes what waited for the end of a file.
+    /// Writes what waited for the end of a file, and the calls in it.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn end_of_file(&mut self) -> io::Result<()> {
-        self.write_buffer()?;
-        self.for_stage.sort_by_key(place_of);
+        let mut timed_out = match self.timed_out.take() {
+            Some(timed_out) => timed_out,
+            None => std::mem::take(&mut self.waiting).sorted()?,
+        };
+        timed_out.write_until(None, &mut self.out)?;
+        self.for_stage.sort_by_key(Place::of);
         for event in self.for_stage.drain(..) {
             self.stage.observe(&event);
         }
         self.stage.finish();
-        for mut event in std::mem::take(&mut self.stage.out) {
-            if self.renderer.process(&mut event) {
-                self.renderer.render(&event, &mut self.buffer);
-                self.waiting.push(&event, &self.buffer)?;
-                self.buffer.clear();
-            }
+        let mut calls = std::mem::take(&mut self.stage.out);
+        calls.sort_by_key(Place::of);
+        for call in calls {
+            self.write(call)?;
         }
-        let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, &mut self.out);
-        std::mem::take(&mut self.waiting).write_sorted(&mut out)?;
-        io::Write::flush(&mut out)
+        self.out.flush()
     }
 
-    fn write_buffer(&mut self) -> io::Result<()> {
-        self.out.write_all(&self.buffer)?;
-        self.buffer.clear();
+    fn write(&mut self, mut event: Event) -> io::Result<()> {
+        if self.renderer.process(&mut event) {
+            self.text.clear();
+            self.renderer.render(&event, &mut self.text);
+            self.out.write_all(&self.text)?;
+        }
         Ok(())
     }
 }
 
-impl<W: io::Write> Sink for Ordered<W> {
+impl<W: Write> Sink for Ordered<W> {
     fn event(&mut self, event: Event, by_packet: Option<u64>, text: &[u8]) -> io::Result<()> {
-        if by_packet.is_none() {
-            self.waiting.push(&event, text)?;
-            if self.stage.concerns(&event) {
-                self.for_stage.push(event);
+        let concerns_calls = self.stage.concerns(&event);
+        if by_packet.is_some() {
+            if concerns_calls {
+                self.stage.observe(&event);
             }
-            return Ok(());
+            return self.out.write_all(text);
         }
-        if self.stage.concerns(&event) {
-            self.stage.observe(&event);
+        match &mut self.timed_out {
+            Some(timed_out) => {
+                timed_out.write_until(Some(Place::of(&event)), &mut self.out)?;
+                self.out.write_all(text)?;
+            }
+            None => self.waiting.push(&event, text)?,
         }
-        self.buffer.extend_from_slice(text);
-        if self.buffer.len() >= BUFFER_BYTES { self.write_buffer() } else { Ok(()) }
+        if concerns_calls {
+            self.for_stage.push(event);
+        }
+        Ok(())
     }
 }
 
-impl<W: io::Write> FileSink for Ordered<W> {
+impl<W: Write> FileSink for Ordered<W> {
     fn as_sink(&mut self) -> &mut dyn Sink {
         self
     }
 
-    fn about_file(&mut self, mut event: Event) -> io::Result<()> {
-        if self.renderer.process(&mut event) {
-            self.renderer.render(&event, &mut self.buffer);
-        }
+    fn ending(&mut self) -> io::Result<()> {
+        self.timed_out = Some(std::mem::take(&mut self.waiting).sorted()?);
         Ok(())
+    }
+
+    fn about_file(&mut self, event: Event) -> io::Result<()> {
+        self.write(event)
     }
 }

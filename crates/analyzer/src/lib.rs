@@ -2,6 +2,7 @@
 //! Knows no protocol: decoding is `decode`'s, the shape of events `event`'s, where they go `output`'s.
 #![forbid(unsafe_code)]
 
+mod blocks;
 pub mod capture_file;
 pub mod collector;
 pub mod correlation;

@@ -207,7 +207,7 @@ impl<L: Log> Live<L> {
         self.streams.entry(key.clone()).or_insert_with(|| {
             let observer =
                 Arc::new(Observer { name: key.0.as_str().to_owned(), epoch: key.1.to_string(), is_file: false });
-            let stream = Arc::new(Stream { number: *count, observer });
+            let stream = Arc::new(Stream::new(*count, observer));
             *count += 1;
             let until = repeats.get(key).copied();
             if let Some(until) = until {

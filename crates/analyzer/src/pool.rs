@@ -1,7 +1,8 @@
 //! Divides the packets of streams among workers and puts what they give out back into one order, the same for any number of workers.
 //! With one worker everything happens in the caller's thread, without a copy; with more, chunks of packets travel in bounded channels.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use decode::Clock;
-use event::Event;
+use event::{Event, Place};
 use packet::{Interface, Packet, Timestamp};
 
 use crate::decoder::{Numbered, Stream};
@@ -75,8 +76,8 @@ struct Chunk {
     packets: Vec<Meta>,
     interfaces: Vec<Arc<[Interface]>>,
     streams: Vec<Arc<Stream>>,
-    /// What happens after the packets, in order.
-    acts: Vec<(usize, Act)>,
+    /// What happens after the packets, to the last of the streams.
+    act: Option<Act>,
 }
 
 #[derive(Clone, Copy)]
@@ -128,20 +129,24 @@ impl Results {
     }
 }
 
-/// What one worker made of one chunk.
+/// What one worker made of one chunk, in this order.
 enum Done {
-    /// Some of what ended; more of the same chunk follows.
-    Part(Results),
-    /// The rest, which ends the chunk.
-    All(Whole),
+    /// Some of what timed out.
+    TimedOut(Results),
+    /// The rest of what came out of it, but for what the end of input ended.
+    Whole(Whole),
+    /// Some of what that ended, in order of [`Place`]; after a [`Act::Finish`] only.
+    Finished(Results),
+    /// There is no more of that, and how often a decoder panicked; after a [`Act::Finish`] only.
+    End(u64),
 }
 
 #[derive(Default)]
 struct Whole {
     completed: Results,
-    ended: Results,
-    /// For each mark in the chunk the oldest packet needed.
-    oldest_needed: Vec<Option<u64>>,
+    timed_out: Results,
+    /// For a mark the oldest packet needed.
+    oldest_needed: Option<u64>,
     panics: u64,
 }
 
@@ -157,10 +162,32 @@ impl Take for Gathering<'_> {
             self.whole.completed.push(event, by_packet, text);
             return;
         }
-        self.whole.ended.push(event, None, text);
-        if self.whole.ended.text.len() >= PART_BYTES {
+        self.whole.timed_out.push(event, None, text);
+        if self.whole.timed_out.text.len() >= PART_BYTES {
             // If nobody receives any more, the worker ends with the next chunk.
-            let _ = self.done.send(Done::Part(std::mem::take(&mut self.whole.ended)));
+            let _ = self.done.send(Done::TimedOut(std::mem::take(&mut self.whole.timed_out)));
+        }
+    }
+}
+
+/// Hands over what the end of input ends.
+struct Finishing<'d> {
+    results: Results,
+    done: &'d Sender<Done>,
+}
+
+impl Finishing<'_> {
+    fn hand_over(&mut self) {
+        // As above.
+        let _ = self.done.send(Done::Finished(std::mem::take(&mut self.results)));
+    }
+}
+
+impl Take for Finishing<'_> {
+    fn take(&mut self, event: Event, _: Option<u64>, text: &[u8]) {
+        self.results.push(event, None, text);
+        if self.results.text.len() >= PART_BYTES {
+            self.hand_over();
         }
     }
 }
@@ -212,6 +239,7 @@ impl Pool {
         sink: &mut dyn Sink,
     ) -> io::Result<()> {
         let Some(interface) = interfaces.get(packet.interface as usize) else { return Ok(()) };
+        stream.see(number);
         let clock = self.clock(stream).see(packet.time);
         match &mut self.kind {
             Kind::Inline(worker) => {
@@ -239,8 +267,7 @@ impl Pool {
             }
             Kind::Threads(threads) => {
                 threads.begin(stream);
-                let at = threads.filling.streams.len().saturating_sub(1);
-                threads.filling.acts.push((at, act));
+                threads.filling.act = Some(act);
                 threads.submit(sink)
             }
         }
@@ -264,7 +291,7 @@ impl Pool {
         self.act(stream, Act::Lost(packets, clock), sink)
     }
 
-    /// Ends a stream: gives out everything that is open in it.
+    /// Ends a stream: gives out everything that is open in it, in order of [`Place`].
     ///
     /// # Errors
     /// When the sink ends the work.
@@ -405,7 +432,7 @@ impl Threads {
     }
 
     fn submit(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
-        if self.filling.packets.is_empty() && self.filling.acts.is_empty() {
+        if self.filling.packets.is_empty() && self.filling.act.is_none() {
             return Ok(());
         }
         let next = self.spare.pop().unwrap_or_default();
@@ -426,11 +453,12 @@ impl Threads {
         for done in &self.done {
             loop {
                 match done.recv().map_err(|_| gone())? {
-                    Done::Part(ended) => ended.pass_on(sink)?,
-                    Done::All(whole) => {
+                    Done::TimedOut(results) => results.pass_on(sink)?,
+                    Done::Whole(whole) => {
                         all.push(whole);
                         break;
                     }
+                    Done::Finished(_) | Done::End(_) => return Err(gone()),
                 }
             }
         }
@@ -452,18 +480,68 @@ impl Threads {
             }
         }
         for whole in &mut all {
-            std::mem::take(&mut whole.ended).pass_on(sink)?;
+            std::mem::take(&mut whole.timed_out).pass_on(sink)?;
         }
-        let marks = chunk.acts.iter().filter_map(|(_, act)| if let Act::Mark(mark) = act { Some(*mark) } else { None });
-        for (index, mark) in marks.enumerate() {
-            let oldest = all.iter().filter_map(|whole| whole.oldest_needed.get(index).copied().flatten()).min();
-            sink.reached(mark, oldest)?;
+        match chunk.act {
+            Some(Act::Mark(mark)) => sink.reached(mark, all.iter().filter_map(|whole| whole.oldest_needed).min())?,
+            Some(Act::Finish) => self.collect_finished(sink)?,
+            Some(Act::Advance(_) | Act::Lost(..)) | None => {}
         }
         if let Ok(mut chunk) = Arc::try_unwrap(chunk) {
             chunk.clear();
             self.spare.push(chunk);
         }
         Ok(())
+    }
+
+    /// Brings what the workers give out at the end of a stream into one order.
+    fn collect_finished(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        let part = |done| Finished { done, events: Vec::new().into_iter(), text: Vec::new(), panics: 0 };
+        let mut parts: Vec<Finished<'_>> = self.done.iter().map(part).collect();
+        let mut heads = BinaryHeap::with_capacity(parts.len());
+        let mut next = Vec::with_capacity(parts.len());
+        for (number, part) in parts.iter_mut().enumerate() {
+            let head = part.next()?;
+            heads.extend(head.as_ref().map(|produced| Reverse((Place::of(&produced.event), number))));
+            next.push(head);
+        }
+        while let Some(Reverse((_, number))) = heads.pop() {
+            let (Some(part), Some(head)) = (parts.get_mut(number), next.get_mut(number)) else { continue };
+            if let Some(produced) = head.take() {
+                sink.event(produced.event, None, part.text.get(produced.text).unwrap_or_default())?;
+            }
+            *head = part.next()?;
+            heads.extend(head.as_ref().map(|produced| Reverse((Place::of(&produced.event), number))));
+        }
+        let panics = parts.iter().map(|part| part.panics).sum();
+        self.panics = self.panics.max(panics);
+        Ok(())
+    }
+}
+
+/// What a worker gives out in order of [`Place`], part by part.
+struct Finished<'d> {
+    done: &'d Receiver<Done>,
+    events: std::vec::IntoIter<Produced>,
+    text: Vec<u8>,
+    panics: u64,
+}
+
+impl Finished<'_> {
+    fn next(&mut self) -> io::Result<Option<Produced>> {
+        loop {
+            if let Some(produced) = self.events.next() {
+                return Ok(Some(produced));
+            }
+            match self.done.recv().map_err(|_| gone())? {
+                Done::Finished(results) => (self.events, self.text) = (results.produced.into_iter(), results.text),
+                Done::End(panics) => {
+                    self.panics = panics;
+                    return Ok(None);
+                }
+                Done::TimedOut(_) | Done::Whole(_) => return Err(gone()),
+            }
+        }
     }
 }
 
@@ -473,7 +551,7 @@ impl Chunk {
         self.packets.clear();
         self.interfaces.clear();
         self.streams.clear();
-        self.acts.clear();
+        self.act = None;
     }
 }
 
@@ -499,18 +577,25 @@ fn work(number: u16, workers: usize, parts: &Parts, jobs: &Receiver<Arc<Chunk>>,
                 &mut gathering,
             );
         }
-        for (at, act) in &chunk.acts {
-            let Some(stream) = chunk.streams.get(*at) else { continue };
-            let needed = perform(&mut worker, stream, *act, &mut gathering);
-            if matches!(act, Act::Mark(_)) {
-                gathering.whole.oldest_needed.push(needed);
-            }
+        let act = chunk.act.zip(chunk.streams.last());
+        let mut finishing = None;
+        match act {
+            Some((Act::Finish, stream)) => finishing = Some(Arc::clone(stream)),
+            Some((act, stream)) => gathering.whole.oldest_needed = perform(&mut worker, stream, act, &mut gathering),
+            None => {}
         }
         drop(chunk);
         gathering.whole.panics = worker.panics;
-        let whole = gathering.whole;
-        if done.send(Done::All(whole)).is_err() {
+        if done.send(Done::Whole(gathering.whole)).is_err() {
             return;
+        }
+        if let Some(stream) = finishing {
+            let mut finishing = Finishing { results: Results::default(), done };
+            perform(&mut worker, &stream, Act::Finish, &mut finishing);
+            finishing.hand_over();
+            if done.send(Done::End(worker.panics)).is_err() {
+                return;
+            }
         }
     }
 }
@@ -545,7 +630,7 @@ mod tests {
     fn run(workers: usize, hosts: &[u8], long: Option<usize>) -> (Collected, u64) {
         let mut pool = Pool::new(workers, &toy::parts()).unwrap();
         let observer = Arc::new(Observer { name: "s".into(), epoch: "e".into(), is_file: false });
-        let stream = Arc::new(Stream { number: 0, observer });
+        let stream = Arc::new(Stream::new(0, observer));
         let interfaces = toy::interfaces();
         let mut sink = Collected::default();
         for (number, host) in hosts.iter().enumerate() {

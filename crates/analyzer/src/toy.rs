@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use event::{Event, Origin};
+use event::{Event, Origin, Place};
 use packet::{Interface, LinkType, Timestamp};
 
 use crate::decoder::{Decoder, Emit, Factory, Numbered, Stream};
@@ -43,8 +43,11 @@ impl Decoder for Threes {
     fn advance(&mut self, _: Timestamp, _: &mut dyn Emit) {}
     fn lost(&mut self, _: u64, _: Timestamp) {}
     fn finish(&mut self, out: &mut dyn Emit) {
-        for numbers in std::mem::take(&mut self.seen).into_values().filter(|numbers| !numbers.is_empty()) {
-            out.event(self.event(&numbers), false);
+        let left = std::mem::take(&mut self.seen).into_values().filter(|numbers| !numbers.is_empty());
+        let mut events: Vec<Event> = left.map(|numbers| self.event(&numbers)).collect();
+        events.sort_by_key(Place::of);
+        for event in events {
+            out.event(event, false);
         }
     }
     fn oldest_needed(&self) -> Option<u64> {

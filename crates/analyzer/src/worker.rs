@@ -43,7 +43,7 @@ pub trait Take {
 pub struct Worker {
     parts: Parts,
     renderer: Box<dyn Render>,
-    decoders: HashMap<u32, Box<dyn Decoder>>,
+    decoders: HashMap<u32, Box<dyn Decoder>, ahash::RandomState>,
     text: Vec<u8>,
     /// How often a decoder panicked.
     pub panics: u64,
@@ -79,7 +79,7 @@ impl Worker {
     /// A worker without streams yet.
     pub fn new(parts: Parts) -> Self {
         let renderer = (parts.renderer)();
-        Self { parts, renderer, decoders: HashMap::new(), text: Vec::new(), panics: 0, one_of: None }
+        Self { parts, renderer, decoders: HashMap::default(), text: Vec::new(), panics: 0, one_of: None }
     }
 
     /// Decodes a packet.

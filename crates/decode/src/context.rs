@@ -71,6 +71,8 @@ pub struct FlowInfo {
     pub(crate) overlaps: u32,
     pub(crate) icmp_head: Option<(u8, u8)>,
     pub(crate) began_here: (u64, u32),
+    /// Whether packets of it lie before the first that is decoded.
+    pub(crate) is_partial: bool,
 }
 
 impl FlowInfo {

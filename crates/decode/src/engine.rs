@@ -10,7 +10,7 @@ use crate::flow::table::{Handle, Keyed, List, Table};
 use crate::fragments::Fragments;
 use crate::protocols;
 use crate::stream::{Connection, Oddity, Piece};
-use event::{Event, Observer};
+use event::{Event, Observer, Place};
 use packet::flow::{Direction, FlowKey, protocol};
 use packet::net::{self, Dissected, Follow, Tcp, Transport};
 use packet::{Interface, Packet, Timestamp};
@@ -59,6 +59,51 @@ pub struct Output {
 impl Emit for Output {
     fn event(&mut self, event: Event, completed: bool) {
         self.events.push((event, completed));
+    }
+}
+
+/// Holds events back until no earlier one can come.
+struct InOrder<'o> {
+    waiting: BinaryHeap<Reverse<ByPlace>>,
+    out: &'o mut dyn Emit,
+}
+
+struct ByPlace(Place, Event);
+
+impl Ord for ByPlace {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+impl PartialOrd for ByPlace {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for ByPlace {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for ByPlace {}
+
+impl InOrder<'_> {
+    /// Gives out what begins before `moment`; at [`Timestamp::MAX`] everything.
+    fn release(&mut self, moment: Timestamp) {
+        while self.waiting.peek().is_some_and(|Reverse(next)| next.0.start < moment || moment == Timestamp::MAX)
+            && let Some(Reverse(next)) = self.waiting.pop()
+        {
+            self.out.event(next.1, false);
+        }
+    }
+}
+
+impl Emit for InOrder<'_> {
+    fn event(&mut self, event: Event, _: bool) {
+        self.waiting.push(Reverse(ByPlace(Place::of(&event), event)));
     }
 }
 
@@ -121,6 +166,8 @@ struct Flow {
     slot: Slot,
     /// Protocols that gave this flow back.
     refused: u64,
+    /// No event of the flow begins before this: the earliest time of any packet of it.
+    earliest: Timestamp,
     connection: Option<Box<Connection>>,
     /// When its decoder is to be called; [`Timestamp::MAX`] for never.
     deadline: Timestamp,
@@ -155,7 +202,10 @@ pub struct Engine {
     due: BinaryHeap<Reverse<(Timestamp, Handle)>>,
     fragments: Fragments,
     held_bytes: usize,
+    from_the_middle: bool,
     clock: Timestamp,
+    /// Before this moment nothing is due and no flow has ended.
+    quiet_until: Timestamp,
     next_period: Option<Timestamp>,
     last_interface: (usize, Arc<str>),
     counters: Counters,
@@ -219,12 +269,22 @@ impl Engine {
             due: BinaryHeap::new(),
             fragments: Fragments::default(),
             held_bytes: 0,
+            from_the_middle: false,
             clock: Timestamp::ZERO,
+            quiet_until: Timestamp::ZERO,
             next_period: None,
             last_interface: (usize::MAX, "".into()),
             counters: Counters::default(),
             pieces: Vec::new(),
         })
+    }
+
+    /// The same for packets before whose first others came: what the beginning of a flow shows not to be its beginning is
+    /// marked as partial.
+    #[must_use]
+    pub fn from_the_middle(mut self) -> Self {
+        self.from_the_middle = true;
+        self
     }
 
     /// What it counted so far.
@@ -352,12 +412,15 @@ impl Engine {
             overlaps: 0,
             icmp_head: packet.icmp.map(|icmp| (icmp.kind, icmp.code)),
             began_here: (u64::MAX, 0),
+            is_partial: self.from_the_middle
+                && matches!(&dissected.transport, Transport::Tcp(tcp) if !tcp.flags.syn() && !tcp.flags.rst()),
         };
         self.table.insert(Flow {
             info,
             first_direction: direction,
             slot: Slot::Undecided(None),
             refused: 0,
+            earliest: packet.time,
             connection: None,
             deadline: Timestamp::MAX,
             reports: Reports::default(),
@@ -383,6 +446,7 @@ impl Engine {
         if flow.info.macs[side.index()].is_none() {
             flow.info.macs[side.index()] = dissected.link.source_mac;
         }
+        flow.earliest = flow.earliest.min(packet.time);
         if packet.time >= flow.info.last.0 {
             flow.info.last = (packet.time, packet.number);
         } else {
@@ -435,7 +499,7 @@ impl Engine {
             flow.refused |= 1 << *number;
             flow.slot = Slot::Undecided(None);
         }
-        schedule(flow, handle, &mut self.due);
+        schedule(flow, handle, &mut self.due, &mut self.quiet_until);
     }
 
     fn segment(
@@ -498,13 +562,17 @@ impl Engine {
         self.held_bytes = (self.held_bytes + connection.held_bytes()).saturating_sub(before);
         flow.connection = Some(connection);
         self.pieces = pieces;
-        schedule(flow, handle, &mut self.due);
+        schedule(flow, handle, &mut self.due, &mut self.quiet_until);
     }
 
     /// Gives out what timed out until `clock`.
     pub fn advance(&mut self, clock: Timestamp, out: &mut dyn Emit) {
         // Also while the clock stands still: in a capture whose times jump, what began late may be due at once.
         let clock = clock.max(self.clock);
+        if clock < self.quiet_until {
+            self.clock = clock;
+            return;
+        }
         while let Some(Reverse((due, handle))) = self.due.peek().copied() {
             if due > clock {
                 break;
@@ -525,15 +593,44 @@ impl Engine {
                 self.end_flow(handle, out);
             }
         }
+        self.quiet_until = self.next_moment(clock);
+    }
+
+    /// Before which moment neither a decoder, nor a report, nor the end of a flow can be due. A flow whose packets are older than
+    /// the clock may be over before; that is seen with its next packet or at this moment, and changes none of its events.
+    fn next_moment(&mut self, clock: Timestamp) -> Timestamp {
+        let mut moment = clock.plus_nanos(self.flow_timeout());
+        if let Some(Reverse((due, _))) = self.due.peek() {
+            moment = moment.min(*due);
+        }
+        if let Some(period) = self.next_period {
+            moment = moment.min(period);
+        }
+        for list in [List::Active, List::Parked, List::Closed] {
+            let limit = self.silence_limit(list);
+            if let Some(flow) = self.table.oldest(list).and_then(|handle| self.table.get_mut(handle)) {
+                moment = moment.min(flow.info.last.0.plus_nanos(limit));
+            }
+        }
+        moment
+    }
+
+    fn flow_timeout(&self) -> u64 {
+        self.flows_config.timeout.nanos().unwrap_or(30_000_000_000)
+    }
+
+    /// How long a flow of a list may be silent, in nanoseconds.
+    fn silence_limit(&self, list: List) -> u64 {
+        match list {
+            List::Active => self.flow_timeout(),
+            List::Parked => PARKED_NANOS,
+            List::Closed => CLOSED_NANOS,
+        }
     }
 
     /// Whether a flow has been silent for longer than its list allows.
     fn has_ended(&mut self, handle: Handle, clock: Timestamp) -> bool {
-        let limit = match self.table.list(handle) {
-            List::Active => self.flows_config.timeout.nanos().unwrap_or(30_000_000_000),
-            List::Parked => PARKED_NANOS,
-            List::Closed => CLOSED_NANOS,
-        };
+        let limit = self.silence_limit(self.table.list(handle));
         self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.0) > limit)
     }
 
@@ -561,7 +658,7 @@ impl Engine {
             // The deadline itself is the moment, however late the clock comes: the same for any number of workers.
             decoder.expire(&mut context, due);
         }
-        schedule(flow, handle, &mut self.due);
+        schedule(flow, handle, &mut self.due, &mut self.quiet_until);
     }
 
     /// A flow has been silent for too long: it ends, but a connection that may go on is kept for its decoder.
@@ -613,7 +710,7 @@ impl Engine {
     /// Before which moment nothing can become due for a report or end, as far as the active flows go: in a capture whose times
     /// jump by years, the periods between need not be walked through one by one.
     fn next_change(&mut self, now: Timestamp, period: u64) -> Timestamp {
-        let timeout = self.flows_config.timeout.nanos().unwrap_or(30_000_000_000);
+        let timeout = self.flow_timeout();
         let mut earliest = Timestamp::from_nanos(u64::MAX / 2);
         let mut following = self.table.oldest(List::Active);
         while let Some(handle) = following {
@@ -687,15 +784,17 @@ impl Engine {
         self.common.losses.note(clock, packets);
     }
 
-    /// The input ends: gives out everything that is open.
+    /// The input ends: gives out everything that is open, in order of [`Place`].
     pub fn finish(&mut self, out: &mut dyn Emit) {
-        for list in [List::Closed, List::Parked, List::Active] {
-            let mut next = self.table.oldest(list);
-            while let Some(handle) = next {
-                self.conclude(handle, out);
-                next = self.table.newer(handle);
-            }
+        let mut flows: Vec<(Timestamp, Handle)> =
+            self.table.iter().map(|(handle, flow)| (flow.earliest, handle)).collect();
+        flows.sort_unstable();
+        let mut ordered = InOrder { waiting: BinaryHeap::new(), out };
+        for (earliest, handle) in flows {
+            ordered.release(earliest);
+            self.conclude(handle, &mut ordered);
         }
+        ordered.release(Timestamp::MAX);
         // All at once, in the order in which they lie in memory.
         self.table.clear();
         self.due.clear();
@@ -714,7 +813,7 @@ impl Engine {
                 (a, b) => a.or(b),
             }
         };
-        self.table.values().filter_map(of_flow).min()
+        self.table.iter().filter_map(|(_, flow)| of_flow(flow)).min()
     }
 }
 
@@ -740,12 +839,18 @@ const fn side_of(first: Direction, direction: Direction) -> Side {
 }
 
 /// Notes when the decoder wants to be called again.
-fn schedule(flow: &mut Flow, handle: Handle, due: &mut BinaryHeap<Reverse<(Timestamp, Handle)>>) {
+fn schedule(
+    flow: &mut Flow,
+    handle: Handle,
+    due: &mut BinaryHeap<Reverse<(Timestamp, Handle)>>,
+    quiet_until: &mut Timestamp,
+) {
     let Slot::Decoder(decoder, _) = &flow.slot else { return };
     if let Some(deadline) = decoder.deadline()
         && deadline < flow.deadline
     {
         flow.deadline = deadline;
+        *quiet_until = deadline.min(*quiet_until);
         due.push(Reverse((deadline, handle)));
     }
 }

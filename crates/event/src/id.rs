@@ -2,26 +2,41 @@
 
 use crate::Event;
 use std::fmt;
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// 128 bits over type, source, epoch, number of the first packet and ordinal. Shown as 32 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub u128);
 
+/// A type, the longest name of a source, an epoch in digits, and the numbers fit into so many bytes.
+const ROOM: usize = 192;
+
 impl EventId {
     pub(crate) fn of(event: &Event) -> Self {
         let observer = &event.origin.observer;
-        let mut hash = Xxh3Default::new();
-        hash.update(event.event_type.as_bytes());
-        hash.update(&[0]);
-        if !observer.is_file {
-            hash.update(observer.name.as_bytes());
+        let name = if observer.is_file { "" } else { observer.name.as_str() };
+        let parts: [&[u8]; 7] = [
+            event.event_type.as_bytes(),
+            &[0],
+            name.as_bytes(),
+            &[0],
+            observer.epoch.as_bytes(),
+            &event.origin.first_packet.to_le_bytes(),
+            &event.ordinal.to_le_bytes(),
+        ];
+        let length = parts.iter().map(|part| part.len()).sum();
+        let mut room = [0; ROOM];
+        match room.get_mut(..length) {
+            Some(mut rest) => {
+                for part in parts {
+                    let (place, behind) = rest.split_at_mut(part.len());
+                    place.copy_from_slice(part);
+                    rest = behind;
+                }
+                Self(xxh3_128(&room[..length]))
+            }
+            None => Self(xxh3_128(&parts.concat())),
         }
-        hash.update(&[0]);
-        hash.update(observer.epoch.as_bytes());
-        hash.update(&event.origin.first_packet.to_le_bytes());
-        hash.update(&event.ordinal.to_le_bytes());
-        Self(hash.digest128())
     }
 
     /// The 32 digits.
@@ -44,6 +59,21 @@ impl fmt::Display for EventId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Observer, Origin};
+    use packet::Timestamp;
+    use std::sync::Arc;
+
+    #[test]
+    fn ids_are_the_same_in_every_version() {
+        let id = |name: &str, is_file| {
+            let observer = Arc::new(Observer { name: name.to_owned(), epoch: "00ff".into(), is_file });
+            let origin = Origin { observer, interface: "".into(), first_packet: 3, last_packet: 4 };
+            Event::new("dns", Timestamp::from_nanos(5), origin).id().to_string()
+        };
+        assert_eq!(id("web1", false), "0b0c097ab85d6dd3ce8a0da7672a291d");
+        assert_eq!(id("web1", true), id("other", true));
+        assert_eq!(id(&"x".repeat(500), false), "7a0f51d9c104ddb68583c863c99e80b9");
+    }
 
     #[test]
     fn digits_are_the_display() {

@@ -10,6 +10,7 @@ mod extra;
 mod field;
 mod id;
 mod json;
+mod place;
 mod spare;
 mod value;
 
@@ -17,6 +18,7 @@ pub use extra::{Extra, ExtraValue};
 pub use field::{Field, Kind, Schema, SchemaError};
 pub use id::EventId;
 pub use json::JsonWriter;
+pub use place::Place;
 pub use value::{Key, Span, Value};
 
 use packet::Timestamp;

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sha1::{Digest, Sha1};
 
+use crate::base64;
+
 /// IP protocol numbers that have ports or a mapping to them.
 pub mod protocol {
     /// ICMP for IPv4.
@@ -277,19 +279,8 @@ pub fn community_id(source: Endpoint, destination: Endpoint, protocol: u8) -> Co
     }
     let digest = Sha1::digest(&input[..length]);
     let mut text = *b"1:0000000000000000000000000000";
-    base64(&digest, &mut text[2..]);
+    base64::encode(&digest, &mut text[2..]);
     CommunityId(text)
-}
-
-/// Standard base64 with padding; `out` must hold four characters per three bytes begun.
-fn base64(bytes: &[u8], out: &mut [u8]) {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (three, four) in bytes.chunks(3).zip(out.chunks_mut(4)) {
-        let bits = three.iter().enumerate().fold(0u32, |bits, (i, byte)| bits | u32::from(*byte) << (16 - 8 * i));
-        for (i, character) in four.iter_mut().enumerate() {
-            *character = if i <= three.len() { ALPHABET[(bits >> (18 - 6 * i)) as usize & 63] } else { b'=' };
-        }
-    }
 }
 
 #[cfg(test)]

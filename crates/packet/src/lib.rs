@@ -2,6 +2,7 @@
 //! Deliberately without I/O policy: no socket, thread or clock; readers take any `io::Read`, writers append to a `Vec<u8>`.
 #![forbid(unsafe_code)]
 
+pub mod base64;
 pub mod batch;
 pub mod capture;
 pub mod cursor;

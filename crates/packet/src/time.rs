@@ -84,8 +84,8 @@ impl Timestamp {
         )
     }
 
-    /// Appends the time as RFC 3339 in UTC with 3, 6 or 9 decimals, the fewest that lose nothing.
-    pub fn write_rfc3339(self, out: &mut Vec<u8>) {
+    /// The time as RFC 3339 in UTC with 3, 6 or 9 decimals, the fewest that lose nothing: the text, and how long it is.
+    pub fn rfc3339(self) -> ([u8; 30], usize) {
         let nanos = self.subsecond_nanos();
         let digits = if nanos % 1_000_000 == 0 {
             3
@@ -94,45 +94,47 @@ impl Timestamp {
         } else {
             9
         };
-        self.write_rfc3339_digits(out, digits);
-    }
-
-    fn write_rfc3339_digits(self, out: &mut Vec<u8>, digits: usize) {
         let (year, month, day, hour, minute, second) = self.civil();
         let mut text = *b"0000-00-00T00:00:00.000000000Z";
-        decimal(&mut text[0..4], year);
-        decimal(&mut text[5..7], month);
-        decimal(&mut text[8..10], day);
-        decimal(&mut text[11..13], hour);
-        decimal(&mut text[14..16], minute);
-        decimal(&mut text[17..19], second);
-        decimal(&mut text[20..29], self.subsecond_nanos());
+        let mut pair = |at: usize, value: u32| text[at..at + 2].copy_from_slice(&PAIRS[(value % 100) as usize]);
+        pair(0, year / 100);
+        pair(2, year);
+        pair(5, month);
+        pair(8, day);
+        pair(11, hour);
+        pair(14, minute);
+        pair(17, second);
+        pair(20, nanos / 10_000_000);
+        pair(22, nanos / 100_000);
+        pair(24, nanos / 1000);
+        pair(26, nanos / 10);
+        text[28] = b'0' + (nanos % 10) as u8;
         text[20 + digits] = b'Z';
-        out.extend_from_slice(&text[..21 + digits]);
+        (text, 21 + digits)
+    }
+
+    /// Appends that.
+    pub fn write_rfc3339(self, out: &mut Vec<u8>) {
+        let (text, length) = self.rfc3339();
+        out.extend_from_slice(text.get(..length).unwrap_or_default());
     }
 }
 
-/// Writes as many digits as there is place for; two at once, since a division costs more than a look into a table.
-fn decimal(place: &mut [u8], mut value: u32) {
-    const PAIRS: &[u8; 200] =
-        b"0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
-5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
-    for digits in place.rchunks_mut(2) {
-        let pair = 2 * (value % 100) as usize;
-        value /= 100;
-        match digits {
-            [tens, ones] => (*tens, *ones) = (PAIRS[pair], PAIRS[pair + 1]),
-            [ones] => *ones = PAIRS[pair + 1],
-            _ => {}
-        }
+/// The digits of 0 to 99: two at once, since a division costs more than a look into a table.
+pub static PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
     }
-}
+    pairs
+};
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = Vec::with_capacity(32);
-        self.write_rfc3339(&mut text);
-        f.write_str(&String::from_utf8_lossy(&text))
+        let (text, length) = self.rfc3339();
+        f.write_str(&String::from_utf8_lossy(text.get(..length).unwrap_or_default()))
     }
 }
 

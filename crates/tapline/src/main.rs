@@ -7,6 +7,7 @@ mod command;
 mod failure;
 mod logging;
 mod place;
+mod stdout;
 
 use std::process::ExitCode;
 

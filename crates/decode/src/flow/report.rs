@@ -2,6 +2,7 @@
 
 use crate::context::FlowInfo;
 use event::{Event, Observer, Origin, Value, common};
+use packet::base64;
 use packet::flow::protocol;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub(crate) fn event(
     };
     let mut event = Event::new("flow", last.time, origin);
     event.ordinal = ordinal;
+    event.partial = flow.is_partial;
     put_identity(&mut event, flow);
     event.put(&common::EVENT_KIND, "event");
     event.put(&common::EVENT_CATEGORY, Value::Words(&["network"]));
@@ -115,8 +117,8 @@ fn put_id(event: &mut Event, flow: &FlowInfo) {
         protocol::UDP => id.add(Id::UDP, ordered(&from, &to)),
         _ => {}
     }
-    let mut text = [0; ID_MAX.div_ceil(3) * 4];
-    event.put_text(&FLOW_ID, base64(id.bytes(), &mut text));
+    let mut text = [0; base64::length(ID_MAX)];
+    event.put_text(&FLOW_ID, base64::encode(id.bytes(), &mut text).trim_end_matches('='));
 }
 
 /// Both directions must give the same id: the lower address of each layer stands first.
@@ -160,20 +162,6 @@ impl Id {
     }
 }
 
-/// Writes base64 without padding to the beginning of `out`.
-fn base64<'a>(bytes: &[u8], out: &'a mut [u8]) -> &'a str {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (three, four) in bytes.chunks(3).zip(out.chunks_mut(4)) {
-        let word = three.iter().enumerate().fold(0u32, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
-        for (digit, place) in four.iter_mut().enumerate() {
-            *place = ALPHABET[(word >> (18 - 6 * digit)) as usize & 63];
-        }
-    }
-    let length = (bytes.len() * 4).div_ceil(3);
-    // Only ASCII is ever written into it.
-    std::str::from_utf8(out.get(..length).unwrap_or_default()).unwrap_or("")
-}
-
 /// How far a flow's reports are.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Reports {
@@ -181,16 +169,4 @@ pub(crate) struct Reports {
     pub(crate) given: u32,
     /// Number of the newest packet when the last was given.
     pub(crate) at: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn base64_is_that_of_rfc_4648_without_padding() {
-        for (bytes, text) in
-            [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg"), ("fooba", "Zm9vYmE")]
-        {
-            assert_eq!(super::base64(bytes.as_bytes(), &mut [0; 12]), text);
-        }
-    }
 }

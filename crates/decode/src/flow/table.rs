@@ -164,8 +164,10 @@ impl<T: Keyed> Table<T> {
         *self = Self::new(self.seed);
     }
 
-    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().filter_map(|entry| entry.value.as_ref())
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle, &T)> {
+        self.entries.iter().enumerate().filter_map(|(slot, entry)| {
+            Some((Handle { slot: slot as u32, generation: entry.generation }, entry.value.as_ref()?))
+        })
     }
 
     fn append(&mut self, slot: u32, list: List) {

@@ -62,8 +62,8 @@ impl Analyze {
                 if form == Form::Table {
                     print(&table::heading())?;
                 }
-                let out = std::io::stdout();
-                let mut sink = Ordered::new(out, (parts.renderer)(), settings.has_calls());
+                let (out, at_once) = crate::stdout::open()?;
+                let mut sink = Ordered::new(out, at_once, (parts.renderer)(), settings.has_calls());
                 each_file(&self.files, name, &mut pool, &mut sink, |sink| sink.end_of_file().map_err(Failure::output))?;
                 Ok(())
             }

@@ -63,7 +63,8 @@ impl Replay {
             renderer: analyzer::json_renderer(&settings),
         };
         let mut pool = Pool::new(settings.workers.max(1), &parts).map_err(Failure::failed)?;
-        let ordered = Ordered::new(io::stdout(), (parts.renderer)(), settings.has_calls());
+        let (out, at_once) = crate::stdout::open()?;
+        let ordered = Ordered::new(out, at_once, (parts.renderer)(), settings.has_calls());
         let mut sink = Whole { ordered, cut: 0, ending: false, bounded: self.selection.is_bounded() };
         let mut result = Archive::new(root).query(self.selection.query()?).map_err(Failure::failed)?;
         let mut streams: HashMap<usize, (Arc<Stream>, Arc<[Interface]>)> = HashMap::new();
@@ -74,7 +75,7 @@ impl Replay {
                 let number = by_epoch.len() as u32;
                 let stream = by_epoch.entry(name.clone()).or_insert_with(|| {
                     let observer = Arc::new(Observer { name: name.0, epoch: name.1, is_file: false });
-                    Arc::new(Stream { number, observer })
+                    Arc::new(Stream::new(number, observer))
                 });
                 (Arc::clone(stream), Arc::from(found.origin.set.interfaces.as_slice()))
             });

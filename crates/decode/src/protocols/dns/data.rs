@@ -1,10 +1,11 @@
 //! The data of a record: the text in `data`, and the members that Packetbeat gives some types beside it.
 
-use super::message::{Record, name};
+use super::message::{Record, name, read_name};
 use super::names;
 use event::{Event, Key, Value};
-use packet::Timestamp;
 use packet::cursor::{Cursor, Cut};
+use packet::time::PAIRS;
+use packet::{Timestamp, base64};
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -14,7 +15,6 @@ use std::net::IpAddr;
 pub(super) struct Data {
     pub(super) text: String,
     pub(super) members: Vec<(&'static str, Member)>,
-    pub(super) address: Option<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -50,6 +50,10 @@ impl Data {
     }
 
     fn with(mut self, key: &'static str, value: impl Into<Member>) -> Self {
+        if self.members.is_empty() {
+            // The most that any type has.
+            self.members.reserve_exact(8);
+        }
         self.members.push((key, value.into()));
         self
     }
@@ -84,8 +88,7 @@ fn read(message: &[u8], record: &Record, bytes: &[u8]) -> Result<Data, Broken> {
     let name_at =
         |offset: usize| name(message, record.data.0 + offset).map(|(text, next)| (text, next - record.data.0));
     Ok(match record.kind {
-        1 => address(IpAddr::from(cursor.array::<4>()?)),
-        28 => address(IpAddr::from(cursor.array::<16>()?)),
+        1 | 28 => Data::text(address_of(message, record).ok_or(Broken)?.to_string()),
         2 | 3 | 4 | 5 | 7 | 8 | 9 | 12 | 39 => Data::text(name_at(0)?.0),
         6 => {
             let (primary, next) = name_at(0)?;
@@ -142,7 +145,7 @@ fn read(message: &[u8], record: &Record, bytes: &[u8]) -> Result<Data, Broken> {
             let tag = cursor.be_u16()?;
             let (signer, next) = name_at(cursor.position())?;
             let signature = bytes.get(next..).ok_or(Broken)?;
-            Data::text(base64(signature))
+            Data::text(base64::text(signature))
                 .with("type_covered", names::kind(covered))
                 .with("algorithm", names::algorithm(algorithm))
                 .with("labels", labels.to_string())
@@ -159,7 +162,7 @@ fn read(message: &[u8], record: &Record, bytes: &[u8]) -> Result<Data, Broken> {
         }
         48 | 25 | 60 => {
             let (flags, protocol, algorithm) = (cursor.be_u16()?, cursor.u8()?, cursor.u8()?);
-            Data::text(base64(cursor.rest()))
+            Data::text(base64::text(cursor.rest()))
                 .with("flags", flags.to_string())
                 .with("protocol", protocol.to_string())
                 .with("algorithm", names::algorithm(algorithm))
@@ -194,18 +197,29 @@ fn read(message: &[u8], record: &Record, bytes: &[u8]) -> Result<Data, Broken> {
     })
 }
 
-fn address(address: IpAddr) -> Data {
-    Data { text: address.to_string(), members: Vec::new(), address: Some(address) }
+/// The address that a record gives.
+pub(super) fn address_of(message: &[u8], record: &Record) -> Option<IpAddr> {
+    let bytes = message.get(record.data.0..record.data.1)?;
+    match record.kind {
+        1 => bytes.first_chunk::<4>().map(|octets| IpAddr::from(*octets)),
+        28 => bytes.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),
+        _ => None,
+    }
 }
 
 /// The record as an object: Packetbeat's members.
-pub(super) fn object(event: &mut Event, record: &Record, data: &Data) -> Value {
+pub(super) fn object(event: &mut Event, message: &[u8], record: &Record, name_buffer: &mut Vec<u8>) -> Value {
+    let data = Data::of(message, record);
+    if read_name(message, record.name, name_buffer).is_err() || name_buffer.is_empty() {
+        name_buffer.push(b'.');
+    }
     let mut members = Vec::with_capacity(5 + data.members.len());
     let mut text = |key: &'static str, text: &str| {
         let value = event.text(text);
         members.push((Key::Static(key), value));
     };
-    text("name", if record.name.is_empty() { "." } else { &record.name });
+    // Only ASCII is ever written into it.
+    text("name", std::str::from_utf8(name_buffer).unwrap_or_default());
     text("type", &names::kind(record.kind));
     text("class", &names::class(record.class));
     text("data", &data.text);
@@ -234,40 +248,23 @@ pub(super) fn describe(data: &Data, out: &mut String) {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from(b"0123456789ABCDEF"[usize::from(nibble)]);
-    let mut text = String::with_capacity(bytes.len() * 2);
-    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
-    text
+    let digit = |nibble: u8| b"0123456789ABCDEF"[usize::from(nibble)];
+    let mut text = Vec::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    // Only ASCII is ever written into it.
+    String::from_utf8(text).unwrap_or_default()
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    encode(bytes, 6, 4, DIGITS)
-}
-
+/// Base32 (RFC 4648 7) without padding, as NSEC3 has it (RFC 5155 3.3).
 fn base32(bytes: &[u8]) -> String {
-    encode(bytes, 5, 1, b"0123456789ABCDEFGHIJKLMNOPQRSTUV")
-}
-
-/// Digits of `bits` bits each, filled up with `=` to a multiple of `group`.
-fn encode(bytes: &[u8], bits: u32, group: usize, digits: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 8 / bits as usize + group);
-    let (mut word, mut have) = (0u32, 0);
-    let mask = (1u32 << bits) - 1;
-    for &byte in bytes {
-        word = word << 8 | u32::from(byte);
-        have += 8;
-        while have >= bits {
-            have -= bits;
-            text.push(char::from(digits[(word >> have & mask) as usize]));
-        }
-        word &= (1 << have) - 1;
-    }
-    if have > 0 {
-        text.push(char::from(digits[(word << (bits - have) & mask) as usize]));
-    }
-    while text.len() % group != 0 {
-        text.push('=');
+    const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHIJKLMNOPQRSTUV";
+    let mut text = String::with_capacity(bytes.len() * 8 / 5 + 1);
+    for five in bytes.chunks(5) {
+        let word = five.iter().enumerate().fold(0u64, |word, (at, byte)| word | u64::from(*byte) << (32 - 8 * at));
+        let digits = (five.len() * 8).div_ceil(5);
+        text.extend((0..digits).map(|at| char::from(DIGITS[(word >> (35 - 5 * at)) as usize & 31])));
     }
     text
 }
@@ -275,7 +272,11 @@ fn encode(bytes: &[u8], bits: u32, group: usize, digits: &[u8]) -> String {
 /// `20130207154924`.
 fn day(seconds: u32) -> String {
     let (year, month, day, hour, minute, second) = Timestamp::from_parts(seconds.into(), 0).civil();
-    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
+    let mut text = String::with_capacity(14);
+    for part in [year / 100, year % 100, month, day, hour, minute, second] {
+        text.extend(PAIRS[(part % 100) as usize].map(char::from));
+    }
+    text
 }
 
 /// The types that a bitmap names (RFC 4034 4.1.2).

@@ -30,7 +30,8 @@ pub(super) struct Question {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Record {
-    pub(super) name: String,
+    /// Where its name begins in the message.
+    pub(super) name: usize,
     pub(super) kind: u16,
     pub(super) class: u16,
     pub(super) ttl: u32,
@@ -75,7 +76,7 @@ impl Message {
     }
 
     fn read_body(&mut self, bytes: &[u8], counts: [u16; 4]) -> Result<(), (&'static str, usize)> {
-        let mut at = 12;
+        let (mut at, mut name_buffer) = (12, Vec::new());
         for _ in 0..counts[0].min(64) {
             let (name, next) = name(bytes, at)?;
             let mut cursor = Cursor::at(bytes.get(next..).unwrap_or_default(), next);
@@ -86,14 +87,21 @@ impl Message {
         }
         for section in 0..3 {
             for _ in 0..counts[section + 1].min(MOST_RECORDS) {
-                at = self.read_record(bytes, at, section)?;
+                at = self.read_record(bytes, at, section, &mut name_buffer)?;
             }
         }
         Ok(())
     }
 
-    fn read_record(&mut self, bytes: &[u8], at: usize, section: usize) -> Result<usize, (&'static str, usize)> {
-        let (name, next) = name(bytes, at)?;
+    fn read_record(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        section: usize,
+        name_buffer: &mut Vec<u8>,
+    ) -> Result<usize, (&'static str, usize)> {
+        // Only whether it can be read, and where it ends: it is read again where it is wanted.
+        let next = read_name(bytes, at, name_buffer)?;
         let cut = ("dns.cut", next);
         let mut cursor = Cursor::at(bytes.get(next..).unwrap_or_default(), next);
         let (kind, class) = (cursor.be_u16().map_err(|_| cut)?, cursor.be_u16().map_err(|_| cut)?);
@@ -109,7 +117,7 @@ impl Message {
                 dnssec_ok: ttl & 0x8000 != 0,
             });
         } else if let Some(records) = self.sections.get_mut(section) {
-            records.push(Record { name, kind, class, ttl, data: (start, start + length) });
+            records.push(Record { name: at, kind, class, ttl, data: (start, start + length) });
         }
         Ok(start + length)
     }
@@ -117,14 +125,22 @@ impl Message {
 
 /// Reads a name at `at`; gives it without the final dot (the root is empty), and where it ends.
 pub(super) fn name(bytes: &[u8], at: usize) -> Result<(String, usize), (&'static str, usize)> {
+    let mut text = Vec::new();
+    let end = read_name(bytes, at, &mut text)?;
+    // Only ASCII is ever written into it.
+    Ok((String::from_utf8(text).unwrap_or_default(), end))
+}
+
+/// The same into `text`, whatever stood there; gives where the name ends.
+pub(super) fn read_name(bytes: &[u8], at: usize, text: &mut Vec<u8>) -> Result<usize, (&'static str, usize)> {
+    text.clear();
     // Most names need no more than this; growing in steps costs as much as reading them.
-    let mut text = Vec::with_capacity(48);
+    text.reserve(48);
     let (mut here, mut end, mut pointers) = (at, None, 0);
     loop {
         let length = *bytes.get(here).ok_or(("dns.cut", here))?;
         match length {
-            // Only ASCII is ever written into it.
-            0 => return Ok((String::from_utf8(text).unwrap_or_default(), end.unwrap_or(here + 1))),
+            0 => return Ok(end.unwrap_or(here + 1)),
             1..=63 => {
                 let label = bytes.get(here + 1..here + 1 + usize::from(length)).ok_or(("dns.cut", here))?;
                 if text.len() + label.len() > 1024 {
@@ -133,7 +149,7 @@ pub(super) fn name(bytes: &[u8], at: usize) -> Result<(String, usize), (&'static
                 if !text.is_empty() {
                     text.push(b'.');
                 }
-                push_label(&mut text, label);
+                push_label(text, label);
                 here += 1 + usize::from(length);
             }
             192.. => {

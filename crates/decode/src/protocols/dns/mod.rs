@@ -432,14 +432,14 @@ fn put_records(event: &mut Event, settings: &Settings, message: &Message, bytes:
     event.put(&fields::ADDITIONALS_COUNT, additionals.len());
     let mut resolved: Vec<IpAddr> = Vec::new();
     let mut objects = Vec::with_capacity(answers.len());
+    let mut name_buffer = Vec::new();
     for record in answers {
-        let data = Data::of(bytes, record);
-        if let Some(address) = data.address
+        if let Some(address) = data::address_of(bytes, record)
             && !resolved.contains(&address)
         {
             resolved.push(address);
         }
-        objects.push(data::object(event, record, &data));
+        objects.push(data::object(event, bytes, record, &mut name_buffer));
     }
     if !objects.is_empty() {
         event.put(&fields::ANSWERS, Value::List(objects));
@@ -449,7 +449,7 @@ fn put_records(event: &mut Event, settings: &Settings, message: &Message, bytes:
         (settings.include_additionals.0, additionals, &fields::ADDITIONALS),
     ] {
         if wanted && !records.is_empty() {
-            let list = records.iter().map(|record| data::object(event, record, &Data::of(bytes, record))).collect();
+            let list = records.iter().map(|record| data::object(event, bytes, record, &mut name_buffer)).collect();
             event.put(field, Value::List(list));
         }
     }

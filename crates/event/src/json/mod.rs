@@ -1,7 +1,10 @@
 //! Events as JSON objects: nested by the dots of their paths, keys in the order of the schema, one line each.
 
+mod out;
+
 use crate::{Event, Extra, ExtraValue, Field, Key, Schema, Value};
 use hashbrown::HashMap;
+use out::{Out, PADDING};
 use std::net::IpAddr;
 
 /// Writes events as JSON. Keeps its working memory from event to event.
@@ -17,10 +20,12 @@ pub struct JsonWriter<'s> {
 /// How events with the same fields, put in the same order, are written: everything but the values.
 #[derive(Debug, Default)]
 struct Shape {
-    /// What stands before each value, one after the other, and behind the last.
+    /// What stands before each value, one after the other, and behind the last; then padding.
     text: Vec<u8>,
     /// In the order in which they are written: where the text before the value ends, and the place of the field.
     steps: Vec<(usize, usize)>,
+    /// Where the text ends and the padding begins.
+    end: usize,
 }
 
 /// Shapes of events that are remembered; then it begins anew.
@@ -46,23 +51,25 @@ impl<'s> JsonWriter<'s> {
         };
         let Some(shape) = self.shapes.get(number) else { return };
 
-        out.extend_from_slice(b"{\"_id\":\"");
-        out.extend_from_slice(&event.id().digits());
-        out.push(b'"');
+        let mut out = Out::new(out);
+        out.bytes(b"{\"_id\":\"");
+        out.bytes(&event.id().digits());
+        out.byte(b'"');
         let (text, mut at) = (shape.text.as_slice(), 0);
         for &(end, index) in &shape.steps {
-            out.extend_from_slice(text.get(at..end).unwrap_or_default());
+            out.padded(text, at, end);
             at = end;
             match event.fields().get(index) {
-                Some((_, value)) => write_value(event, value, out),
+                Some((_, value)) => write_value(event, value, &mut out),
                 None => {
                     if let Some(extra) = extras.get(index - event.fields().len()) {
-                        write_extra(*extra, event, out);
+                        write_extra(*extra, event, &mut out);
                     }
                 }
             }
         }
-        out.extend_from_slice(text.get(at..).unwrap_or_default());
+        out.padded(text, at, shape.end);
+        out.end();
     }
 
     #[cold]
@@ -97,16 +104,20 @@ fn shape(schema: &Schema, fields: impl Iterator<Item = &'static Field>) -> Shape
         let shared = open.iter().zip(&objects).take_while(|(a, b)| a == b).count();
         text.extend(std::iter::repeat_n(b'}', open.len() - shared));
         text.push(b',');
+        let mut out = Out::new(&mut text);
         for object in objects.iter().skip(shared) {
-            write_string(object, &mut text);
-            text.extend_from_slice(b":{");
+            out.string(object);
+            out.bytes(b":{");
         }
-        write_string(name, &mut text);
-        text.push(b':');
+        out.string(name);
+        out.byte(b':');
+        out.end();
         shape.steps.push((text.len(), index));
         open = objects;
     }
     text.extend(std::iter::repeat_n(b'}', open.len() + 1));
+    shape.end = text.len();
+    text.extend([0; PADDING]);
     shape.text = text;
     shape
 }
@@ -140,81 +151,104 @@ fn extras_of(event: &Event) -> ([Extra; 11], usize) {
     (list, count)
 }
 
-fn write_extra(extra: Extra, event: &Event, out: &mut Vec<u8>) {
+fn write_extra(extra: Extra, event: &Event, out: &mut Out<'_>) {
     match extra.value(event) {
         Some(ExtraValue::Time(time)) => write_time(time, out),
-        Some(ExtraValue::Text(text)) => write_string(text, out),
+        Some(ExtraValue::Text(text)) => out.string(text),
         Some(ExtraValue::Number(number)) => write_number(number, out),
-        Some(ExtraValue::Bool(truth)) => write_value(event, &Value::Bool(truth), out),
+        Some(ExtraValue::Bool(truth)) => write_bool(truth, out),
         Some(ExtraValue::Anomalies(anomalies)) => write_list(anomalies, out, |anomaly, out| {
-            out.extend_from_slice(b"{\"name\":");
-            write_string(anomaly.name, out);
-            out.extend_from_slice(b",\"offset\":");
+            out.bytes(b"{\"name\":");
+            out.string(anomaly.name);
+            out.bytes(b",\"offset\":");
             write_number(anomaly.offset, out);
-            out.push(b'}');
+            out.byte(b'}');
         }),
         // Only those that the event has are asked for.
-        None => out.extend_from_slice(b"null"),
+        None => out.bytes(b"null"),
     }
 }
 
-fn write_value(event: &Event, value: &Value, out: &mut Vec<u8>) {
+fn write_value(event: &Event, value: &Value, out: &mut Out<'_>) {
     match value {
-        Value::Bool(true) => out.extend_from_slice(b"true"),
-        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Bool(truth) => write_bool(*truth, out),
         Value::Unsigned(number) => write_number(*number, out),
-        Value::Signed(number) => write_number(*number, out),
-        Value::Float(number) if number.is_finite() => {
-            out.extend_from_slice(ryu::Buffer::new().format_finite(*number).as_bytes());
+        Value::Signed(number) => {
+            if *number < 0 {
+                out.byte(b'-');
+            }
+            write_number(number.unsigned_abs(), out);
         }
-        Value::Float(_) => out.extend_from_slice(b"null"),
-        Value::Static(text) => write_string(text, out),
-        Value::Text(span) => write_string(event.span(*span), out),
+        Value::Float(number) if number.is_finite() => {
+            out.slice(ryu::Buffer::new().format_finite(*number).as_bytes());
+        }
+        Value::Float(_) => out.bytes(b"null"),
+        Value::Static(text) => out.string(text),
+        Value::Text(span) => out.string(event.span(*span)),
         Value::Ip(address) => write_ip(*address, out),
         Value::Time(time) => write_time(*time, out),
         Value::Mac(address) => write_mac(address, out),
         Value::List(values) => write_list(values, out, |value, out| write_value(event, value, out)),
-        Value::Words(words) => write_list(words, out, |word, out| write_string(word, out)),
+        Value::Words(words) => write_list(words, out, |word, out| out.string(word)),
         Value::Object(members) => {
-            out.push(b'{');
+            out.byte(b'{');
             for (at, (key, value)) in members.iter().enumerate() {
                 if at > 0 {
-                    out.push(b',');
+                    out.byte(b',');
                 }
                 match key {
-                    Key::Static(text) => write_string(text, out),
-                    Key::Text(span) => write_string(event.span(*span), out),
+                    Key::Static(text) => out.string(text),
+                    Key::Text(span) => out.string(event.span(*span)),
                 }
-                out.push(b':');
+                out.byte(b':');
                 write_value(event, value, out);
             }
-            out.push(b'}');
+            out.byte(b'}');
         }
     }
 }
 
-fn write_list<T>(values: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
-    out.push(b'[');
+fn write_list<T>(values: &[T], out: &mut Out<'_>, write: impl Fn(&T, &mut Out<'_>)) {
+    out.byte(b'[');
     for (at, value) in values.iter().enumerate() {
         if at > 0 {
-            out.push(b',');
+            out.byte(b',');
         }
         write(value, out);
     }
-    out.push(b']');
+    out.byte(b']');
 }
 
-fn write_number(number: impl itoa::Integer, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+fn write_bool(truth: bool, out: &mut Out<'_>) {
+    if truth { out.bytes(b"true") } else { out.bytes(b"false") }
 }
 
-fn write_time(time: packet::Timestamp, out: &mut Vec<u8>) {
-    out.push(b'"');
-    time.write_rfc3339(out);
-    out.push(b'"');
+fn write_number(mut number: u64, out: &mut Out<'_>) {
+    const DIGITS: usize = 20;
+    // Behind the digits there is as much again, so that a part of fixed size begins anywhere within them.
+    let mut text = [0; 2 * DIGITS];
+    let mut at = DIGITS;
+    while number >= 100 {
+        at -= 2;
+        text[at..at + 2].copy_from_slice(&packet::time::PAIRS[(number % 100) as usize]);
+        number /= 100;
+    }
+    at -= 2;
+    text[at..at + 2].copy_from_slice(&packet::time::PAIRS[number as usize]);
+    at += usize::from(number < 10);
+    if let Some(digits) = text.get(at..).and_then(<[u8]>::first_chunk::<DIGITS>) {
+        out.part(digits, DIGITS - at);
+    }
 }
 
-fn write_ip(address: IpAddr, out: &mut Vec<u8>) {
+fn write_time(time: packet::Timestamp, out: &mut Out<'_>) {
+    let (text, length) = time.rfc3339();
+    out.byte(b'"');
+    out.part(&text, length);
+    out.byte(b'"');
+}
+
+fn write_ip(address: IpAddr, out: &mut Out<'_>) {
     match address {
         IpAddr::V4(address) => {
             let mut text = [b'"'; 17];
@@ -228,88 +262,25 @@ fn write_ip(address: IpAddr, out: &mut Vec<u8>) {
                 length += 1;
             }
             text[length - 1] = b'"';
-            out.extend_from_slice(&text[..length]);
+            out.part(&text, length);
         }
-        // Writing to a Vec cannot fail.
-        IpAddr::V6(address) => drop(std::io::Write::write_fmt(out, format_args!("\"{address}\""))),
+        IpAddr::V6(address) => {
+            let mut text = std::io::Cursor::new([0; 64]);
+            // The longest address has 39 characters.
+            let _ = std::io::Write::write_fmt(&mut text, format_args!("\"{address}\""));
+            let length = text.position() as usize;
+            out.part(text.get_ref(), length);
+        }
     }
 }
 
-fn write_mac(address: &[u8; 6], out: &mut Vec<u8>) {
+fn write_mac(address: &[u8; 6], out: &mut Out<'_>) {
     let mut text = *b"\"00-00-00-00-00-00\"";
     for (places, octet) in text[1..].chunks_mut(3).zip(address) {
         places[0] = b"0123456789ABCDEF"[usize::from(octet >> 4)];
         places[1] = b"0123456789ABCDEF"[usize::from(octet & 15)];
     }
-    out.extend_from_slice(&text);
-}
-
-/// Appends a JSON string. Control characters are escaped; everything else stands as it is, in UTF-8.
-pub fn write_string(text: &str, out: &mut Vec<u8>) {
-    out.reserve(text.len() + 2);
-    out.push(b'"');
-    if is_clean(text.as_bytes()) {
-        out.extend_from_slice(text.as_bytes());
-    } else {
-        write_escaped(text.as_bytes(), out);
-    }
-    out.push(b'"');
-}
-
-const fn is_escaped(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f
-}
-
-/// Whether nothing must be escaped, which is nearly always so. Eight bytes at once, the last of them overlapping.
-fn is_clean(bytes: &[u8]) -> bool {
-    const WORD: usize = 8;
-    match bytes.last_chunk::<WORD>() {
-        Some(last) => {
-            let mut words = bytes.chunks_exact(WORD).map(|word| word.try_into().unwrap_or([0; WORD]));
-            words.all(is_clean_word) && is_clean_word(*last)
-        }
-        None => !bytes.iter().fold(false, |any, byte| any | is_escaped(*byte)),
-    }
-}
-
-/// The same of eight bytes. A byte minus one has its top bit newly set only if it was 0.
-const fn is_clean_word(bytes: [u8; 8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    let word = u64::from_ne_bytes(bytes);
-    let (quote, backslash, delete) = (word ^ (ONES * 0x22), word ^ (ONES * 0x5c), word ^ (ONES * 0x7f));
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    let any = quote.wrapping_sub(ONES) & !quote
-        | backslash.wrapping_sub(ONES) & !backslash
-        | delete.wrapping_sub(ONES) & !delete
-        | control;
-    any & TOPS == 0
-}
-
-#[cold]
-fn write_escaped(bytes: &[u8], out: &mut Vec<u8>) {
-    let mut written = 0;
-    for (at, &byte) in bytes.iter().enumerate().filter(|(_, byte)| is_escaped(**byte)) {
-        out.extend_from_slice(&bytes[written..at]);
-        written = at + 1;
-        escape(byte, out);
-    }
-    out.extend_from_slice(&bytes[written..]);
-}
-
-fn escape(byte: u8, out: &mut Vec<u8>) {
-    match byte {
-        b'"' => out.extend_from_slice(b"\\\""),
-        b'\\' => out.extend_from_slice(b"\\\\"),
-        b'\n' => out.extend_from_slice(b"\\n"),
-        b'\r' => out.extend_from_slice(b"\\r"),
-        b'\t' => out.extend_from_slice(b"\\t"),
-        _ => {
-            out.extend_from_slice(b"\\u00");
-            out.push(b"0123456789abcdef"[usize::from(byte >> 4)]);
-            out.push(b"0123456789abcdef"[usize::from(byte & 15)]);
-        }
-    }
+    out.bytes(&text);
 }
 
 #[cfg(test)]
@@ -421,23 +392,6 @@ mod tests {
         assert_eq!(written(&event)["dns"], serde_json::json!({"answers": [{"name": "n"}]}));
         event.prune(|path, _| if path == "dns.answers" { Prune::Inside } else { Prune::Drop });
         assert!(event.fields().is_empty());
-    }
-
-    #[test]
-    fn strings_are_escaped_wherever_it_stands_in_them() {
-        for length in 0..50 {
-            for at in 0..length {
-                for bad in ['"', '\\', '\n', '\u{1}', '\u{7f}', '\u{1f}'] {
-                    let mut text: Vec<char> = "ä xyz".chars().cycle().take(length).collect();
-                    text[at] = bad;
-                    let text: String = text.into_iter().collect();
-                    let mut out = Vec::new();
-                    write_string(&text, &mut out);
-                    assert!(!out.iter().any(|byte| *byte < 0x20 || *byte == 0x7f), "{text:?}");
-                    assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
-                }
-            }
-        }
     }
 
     #[test]

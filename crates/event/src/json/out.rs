@@ -1,0 +1,232 @@
+//! Where the writer appends: bytes with room ahead, and short pieces copied in steps of fixed size, which costs less than a
+//! call and a look at the room for each. Knows what a JSON string is, nothing of events.
+
+/// Room that is made at once.
+const ROOM: usize = 1024;
+/// Bytes of a text of any length that are copied at once.
+const BLOCK: usize = 32;
+/// What may be read behind a text given to [`Out::padded`].
+pub(super) const PADDING: usize = BLOCK;
+
+/// The end of `bytes` where something is appended.
+pub(super) struct Out<'o> {
+    bytes: &'o mut Vec<u8>,
+    /// What is behind it is room.
+    at: usize,
+}
+
+impl<'o> Out<'o> {
+    pub(super) fn new(bytes: &'o mut Vec<u8>) -> Self {
+        Self { at: bytes.len(), bytes }
+    }
+
+    /// Gives back the room that is left.
+    pub(super) fn end(self) {
+        self.bytes.truncate(self.at);
+    }
+
+    #[cold]
+    fn grow(&mut self, length: usize) {
+        self.bytes.resize(self.at + length.max(ROOM), 0);
+    }
+
+    /// Appends the first `length` of these bytes.
+    #[inline]
+    pub(super) fn part<const N: usize>(&mut self, bytes: &[u8; N], length: usize) {
+        if self.bytes.len() - self.at < N {
+            self.grow(N);
+        }
+        if let Some(place) = self.bytes.get_mut(self.at..).and_then(<[u8]>::first_chunk_mut) {
+            *place = *bytes;
+            self.at += length.min(N);
+        }
+    }
+
+    #[inline]
+    pub(super) fn byte(&mut self, byte: u8) {
+        self.part(&[byte], 1);
+    }
+
+    #[inline]
+    pub(super) fn bytes<const N: usize>(&mut self, bytes: &[u8; N]) {
+        self.part(bytes, N);
+    }
+
+    pub(super) fn slice(&mut self, bytes: &[u8]) {
+        if self.bytes.len() - self.at < bytes.len() {
+            self.grow(bytes.len());
+        }
+        if let Some(place) = self.bytes.get_mut(self.at..self.at + bytes.len()) {
+            place.copy_from_slice(bytes);
+            self.at += bytes.len();
+        }
+    }
+
+    /// Appends `text[from..to]`; behind `to` there must be [`PADDING`] bytes more, which are read and do not count.
+    #[inline]
+    pub(super) fn padded(&mut self, text: &[u8], from: usize, to: usize) {
+        let mut from = from;
+        while from < to {
+            let Some(block) = text.get(from..).and_then(<[u8]>::first_chunk::<BLOCK>) else { return };
+            self.part(block, to - from);
+            from += BLOCK;
+        }
+    }
+
+    /// Appends a JSON string. Control characters are escaped; everything else stands as it is, in UTF-8.
+    #[inline]
+    pub(super) fn string(&mut self, text: &str) {
+        self.byte(b'"');
+        let (start, bytes) = (self.at, text.as_bytes());
+        if !self.clean(bytes) {
+            self.at = start;
+            self.escaped(bytes);
+        }
+        self.byte(b'"');
+    }
+
+    /// Appends a text and says whether nothing in it must be escaped, which is nearly always so; else what it appended is wrong.
+    /// Steps overlap where the length is no multiple of theirs.
+    #[inline]
+    fn clean(&mut self, bytes: &[u8]) -> bool {
+        match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+            (Some(first), Some(last)) if bytes.len() <= 16 => {
+                let start = self.at;
+                self.part(first, 8);
+                self.at = start + bytes.len() - 8;
+                self.part(last, 8);
+                (dirty(*first) | dirty(*last)) == 0
+            }
+            (Some(_), Some(last)) => {
+                let (start, mut found) = (self.at, dirty(*last));
+                for step in bytes.chunks_exact(16) {
+                    let (Some(step), Some(first), Some(second)) =
+                        (step.first_chunk::<16>(), step.first_chunk(), step.last_chunk())
+                    else {
+                        return false;
+                    };
+                    found |= dirty(*first) | dirty(*second);
+                    self.part(step, 16);
+                }
+                if let Some(last) = bytes.last_chunk::<16>() {
+                    found |= last.first_chunk().map_or(0, |first| dirty(*first));
+                    self.at = start + bytes.len() - 16;
+                    self.part(last, 16);
+                }
+                found == 0
+            }
+            _ => self.short(bytes),
+        }
+    }
+
+    /// The same for less than eight bytes.
+    #[inline]
+    fn short(&mut self, bytes: &[u8]) -> bool {
+        let mut word = [b' '; 8];
+        match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>(), bytes) {
+            (Some(first), Some(last), _) => {
+                let [a, b, c, d] = *first;
+                word = [a, b, c, d, b' ', b' ', b' ', b' '];
+                if let Some(place) = word.get_mut(bytes.len() - 4..bytes.len()) {
+                    place.copy_from_slice(last);
+                }
+            }
+            (_, _, [a]) => word[0] = *a,
+            (_, _, [a, b]) => [word[0], word[1]] = [*a, *b],
+            (_, _, [a, b, c]) => [word[0], word[1], word[2]] = [*a, *b, *c],
+            _ => {}
+        }
+        self.part(&word, bytes.len());
+        dirty(word) == 0
+    }
+
+    #[cold]
+    fn escaped(&mut self, bytes: &[u8]) {
+        let mut written = 0;
+        for (at, &byte) in bytes.iter().enumerate().filter(|(_, byte)| is_escaped(**byte)) {
+            self.slice(bytes.get(written..at).unwrap_or_default());
+            written = at + 1;
+            match byte {
+                b'"' => self.bytes(b"\\\""),
+                b'\\' => self.bytes(b"\\\\"),
+                b'\n' => self.bytes(b"\\n"),
+                b'\r' => self.bytes(b"\\r"),
+                b'\t' => self.bytes(b"\\t"),
+                _ => {
+                    self.bytes(b"\\u00");
+                    self.byte(b"0123456789abcdef"[usize::from(byte >> 4)]);
+                    self.byte(b"0123456789abcdef"[usize::from(byte & 15)]);
+                }
+            }
+        }
+        self.slice(bytes.get(written..).unwrap_or_default());
+    }
+}
+
+const fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f
+}
+
+/// Zero if none of these eight bytes must be escaped. A byte minus one has its top bit newly set only if it was 0.
+#[inline]
+const fn dirty(bytes: [u8; 8]) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let word = u64::from_ne_bytes(bytes);
+    let (quote, backslash, delete) = (word ^ (ONES * 0x22), word ^ (ONES * 0x5c), word ^ (ONES * 0x7f));
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let any = quote.wrapping_sub(ONES) & !quote
+        | backslash.wrapping_sub(ONES) & !backslash
+        | delete.wrapping_sub(ONES) & !delete
+        | control;
+    any & TOPS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A text as a JSON string behind so many other bytes.
+    fn string(text: &str, before: usize) -> Vec<u8> {
+        let mut bytes = vec![b' '; before];
+        let mut out = Out::new(&mut bytes);
+        out.string(text);
+        out.end();
+        assert!(bytes.drain(..before).all(|byte| byte == b' '));
+        bytes
+    }
+
+    #[test]
+    fn strings_are_escaped_wherever_it_stands_in_them() {
+        for length in 0..50 {
+            for at in 0..length {
+                for bad in ['"', '\\', '\n', '\u{1}', '\u{7f}', '\u{1f}'] {
+                    let mut text: Vec<char> = "ä xyz".chars().cycle().take(length).collect();
+                    text[at] = bad;
+                    let text: String = text.into_iter().collect();
+                    let bytes = string(&text, 0);
+                    assert!(!bytes.iter().any(|byte| *byte < 0x20 || *byte == 0x7f), "{text:?}");
+                    assert_eq!(serde_json::from_slice::<String>(&bytes).unwrap(), text);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn strings_are_those_of_any_reader(text in "\\PC{0,40}[\\x00-\\x7f]{0,20}\\PC{0,40}", before in 0..9000usize) {
+            prop_assert_eq!(serde_json::from_slice::<String>(&string(&text, before)).unwrap(), text);
+        }
+
+        #[test]
+        fn padded_texts_are_copied_to_the_byte(from in 0..100usize, length in 0..100usize) {
+            let text: Vec<u8> = (0..232).collect();
+            let mut bytes = Vec::new();
+            let mut out = Out::new(&mut bytes);
+            out.padded(&text, from, from + length);
+            out.end();
+            prop_assert_eq!(&bytes, &text[from..from + length]);
+        }
+    }
+}
