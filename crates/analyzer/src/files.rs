@@ -258,7 +258,9 @@ impl<W: Write> Sink for Ordered<W> {
         }
         match &mut self.timed_out {
             Some(timed_out) => {
-                timed_out.write_until(Some(Place::of(&event)), &mut self.out)?;
+                if !timed_out.is_empty() {
+                    timed_out.write_until(Some(Place::of(&event)), &mut self.out)?;
+                }
                 self.out.write_all(text)?;
             }
             None => self.waiting.push(&event, text)?,

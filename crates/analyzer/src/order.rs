@@ -108,6 +108,11 @@ pub struct Sorted {
 }
 
 impl Sorted {
+    /// Whether all have been written.
+    pub fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+
     /// Writes those that stand before `place`, or all.
     ///
     /// # Errors

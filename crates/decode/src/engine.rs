@@ -91,6 +91,16 @@ impl PartialEq for ByPlace {
 impl Eq for ByPlace {}
 
 impl InOrder<'_> {
+    /// Takes the report of a flow, behind its other events; `next` is when the next flow begins.
+    fn last_of_flow(&mut self, report: Event, next: Timestamp) {
+        // Most flows have no other event: then nothing need be put into order.
+        if self.waiting.is_empty() && Place::start_of(&report) < next {
+            self.out.event(report, false);
+        } else {
+            self.event(report, false);
+        }
+    }
+
     /// Gives out what begins before `moment`; at [`Timestamp::MAX`] everything.
     fn release(&mut self, moment: Timestamp) {
         while self.waiting.peek().is_some_and(|Reverse(next)| next.0.start < moment || moment == Timestamp::MAX)
@@ -158,6 +168,13 @@ enum Slot {
 struct Sampled {
     pieces: Vec<(Side, PacketInfo, Vec<u8>)>,
     sides: [Vec<u8>; 2],
+}
+
+impl Sampled {
+    fn push(&mut self, side: Side, packet: PacketInfo, bytes: &[u8]) {
+        self.pieces.push((side, packet, bytes.to_vec()));
+        self.sides[side.index()].extend_from_slice(bytes);
+    }
 }
 
 struct Flow {
@@ -669,21 +686,22 @@ impl Engine {
             return;
         };
         let list = if connection.is_over() { List::Closed } else { List::Parked };
-        self.report_final(handle, out);
+        if let Some(report) = self.final_report(handle) {
+            out.event(report, false);
+        }
         self.table.touch(handle, list);
     }
 
-    fn report_final(&mut self, handle: Handle, out: &mut dyn Emit) {
-        if !self.flows_config.enabled.0 {
-            return;
+    /// The last report of a flow, unless it has had it.
+    fn final_report(&mut self, handle: Handle) -> Option<Event> {
+        if !self.flows_config.enabled.0 || self.table.list(handle) != List::Active {
+            return None;
         }
         let packetbeat = self.common.profile == Profile::Packetbeat;
-        let observer = self.common.observer.clone();
-        if let Some(flow) = self.table.get_mut(handle) {
-            let mut event = report::event(&flow.info, &observer, flow.reports.given, true, packetbeat);
-            event.capture_loss = self.common.losses_between(&flow.info);
-            out.event(event, false);
-        }
+        let flow = self.table.get_mut(handle)?;
+        let mut event = report::event(&flow.info, &self.common.observer, flow.reports.given, true, packetbeat);
+        event.capture_loss = self.common.losses_between(&flow.info);
+        Some(event)
     }
 
     /// Reports at every whole number of periods since 1970, each at its own moment however late the clock comes: so that the
@@ -749,7 +767,14 @@ impl Engine {
 
     /// Gives out everything that is open in a flow, and its report.
     fn conclude(&mut self, handle: Handle, out: &mut dyn Emit) {
-        let is_reported = self.table.list(handle) != List::Active;
+        self.end_decoding(handle, out);
+        if let Some(report) = self.final_report(handle) {
+            out.event(report, false);
+        }
+    }
+
+    /// Gives out everything that is open in a flow.
+    fn end_decoding(&mut self, handle: Handle, out: &mut dyn Emit) {
         if let Some(flow) = self.table.get_mut(handle) {
             if let Some(mut connection) = flow.connection.take() {
                 self.held_bytes = self.held_bytes.saturating_sub(connection.held_bytes());
@@ -774,9 +799,6 @@ impl Engine {
                 decoder.finish(&mut context);
             }
         }
-        if !is_reported {
-            self.report_final(handle, out);
-        }
     }
 
     /// Notes packets that our own capture is known to have lost up to `clock`.
@@ -790,11 +812,15 @@ impl Engine {
             self.table.iter().map(|(handle, flow)| (flow.earliest, handle)).collect();
         flows.sort_unstable();
         let mut ordered = InOrder { waiting: BinaryHeap::new(), out };
-        for (earliest, handle) in flows {
-            ordered.release(earliest);
-            self.conclude(handle, &mut ordered);
+        let mut flows = flows.into_iter().peekable();
+        while let Some((_, handle)) = flows.next() {
+            let next = flows.peek().map_or(Timestamp::MAX, |(earliest, _)| *earliest);
+            self.end_decoding(handle, &mut ordered);
+            if let Some(report) = self.final_report(handle) {
+                ordered.last_of_flow(report, next);
+            }
+            ordered.release(next);
         }
-        ordered.release(Timestamp::MAX);
         // All at once, in the order in which they lie in memory.
         self.table.clear();
         self.due.clear();
@@ -1000,21 +1026,37 @@ impl Feed<'_> {
     /// Keeps the first bytes of a stream until somebody recognises them.
     fn sample(&mut self, flow: &mut Flow, side: Side, bytes: &[u8], completing: bool) {
         let Slot::Undecided(sampled) = &mut flow.slot else { return };
-        let mut sampled = sampled.take().unwrap_or_default();
-        sampled.pieces.push((side, self.packet, bytes.to_vec()));
-        sampled.sides[side.index()].extend_from_slice(bytes);
+        // Most streams show with their first bytes what they are, or that nobody knows them: those are not copied.
+        let mut sampled = sampled.take();
+        if let Some(sampled) = &mut sampled {
+            sampled.push(side, self.packet, bytes);
+        }
         loop {
-            match decide_stream(flow, self.active, self.ports, self.common, &sampled, self.packet.time) {
+            let sides: [&[u8]; 2] = match (&sampled, side) {
+                (Some(sampled), _) => [&sampled.sides[0], &sampled.sides[1]],
+                (None, Side::First) => [bytes, &[]],
+                (None, Side::Second) => [&[], bytes],
+            };
+            match decide_stream(flow, self.active, self.ports, self.common, sides, self.packet.time) {
                 Decision::Nobody => {
                     flow.slot = Slot::Unknown;
                     return;
                 }
                 Decision::Later => {
-                    flow.slot = Slot::Undecided(Some(sampled));
+                    let packet = self.packet;
+                    flow.slot = Slot::Undecided(Some(sampled.unwrap_or_else(|| {
+                        let mut sampled = Box::<Sampled>::default();
+                        sampled.push(side, packet, bytes);
+                        sampled
+                    })));
                     return;
                 }
                 Decision::Protocol(number, mut decoder) => {
-                    if self.replay(flow, &mut decoder, &sampled, completing) {
+                    let newest = (side, self.packet, bytes);
+                    let kept = sampled.iter().flat_map(|sampled| &sampled.pieces);
+                    let kept = kept.map(|(side, packet, bytes)| (*side, *packet, bytes.as_slice()));
+                    let pieces = kept.chain(sampled.is_none().then_some(newest));
+                    if self.replay(flow, &mut decoder, pieces, completing) {
                         flow.slot = Slot::Decoder(decoder, number);
                         return;
                     }
@@ -1024,16 +1066,16 @@ impl Feed<'_> {
         }
     }
 
-    fn replay(
+    fn replay<'p>(
         &mut self,
         flow: &mut Flow,
         decoder: &mut Box<dyn FlowDecoder>,
-        sampled: &Sampled,
+        pieces: impl Iterator<Item = (Side, PacketInfo, &'p [u8])>,
         completing: bool,
     ) -> bool {
-        for (side, packet, bytes) in &sampled.pieces {
-            let mut context = self.context(&mut flow.info, *packet, completing);
-            if decoder.data(&mut context, *side, bytes) == Verdict::GiveBack {
+        for (side, packet, bytes) in pieces {
+            let mut context = self.context(&mut flow.info, packet, completing);
+            if decoder.data(&mut context, side, bytes) == Verdict::GiveBack {
                 decoder.finish(&mut context);
                 return false;
             }
@@ -1082,7 +1124,7 @@ fn decide_stream(
     active: &[Active],
     ports: &[(u8, u8)],
     common: &Common,
-    sampled: &Sampled,
+    sides: [&[u8]; 2],
     now: Timestamp,
 ) -> Decision {
     if let Some((number, decoder)) = announced(flow, active, common, now) {
@@ -1096,7 +1138,7 @@ fn decide_stream(
     }
     let mut maybe = false;
     for side in [Side::First, Side::Second] {
-        let bytes = &sampled.sides[side.index()];
+        let bytes = sides[side.index()];
         if bytes.is_empty() {
             continue;
         }

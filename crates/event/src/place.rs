@@ -20,12 +20,16 @@ impl Place {
 
     /// The place of an event.
     pub fn of(event: &Event) -> Self {
-        let start = match event.get(&common::EVENT_START) {
+        let (first_packet, time) = (event.origin.first_packet, event.time);
+        Self { start: Self::start_of(event), first_packet, time, ordinal: event.ordinal, id: event.id() }
+    }
+
+    /// The `start` of an event's place.
+    pub fn start_of(event: &Event) -> Timestamp {
+        match event.get(&common::EVENT_START) {
             Some(Value::Time(start)) => *start,
             _ => event.time,
-        };
-        let (first_packet, time) = (event.origin.first_packet, event.time);
-        Self { start, first_packet, time, ordinal: event.ordinal, id: event.id() }
+        }
     }
 
     /// To be written down for a while; other versions may write it otherwise.
