@@ -213,6 +213,7 @@ METRICS = [
         chart("Batches in the queue", "short", ("max by (output) (tapline_output_batches_queued)", "{{output}}")),
         chart("Backlog on disk", "bytes", ("max by (output) (tapline_output_spilled_bytes)", "{{output}}")),
         chart("Events that wait on disk", "short", ("max by (output) (tapline_output_spilled_events)", "{{output}}")),
+        chart("Events held for an index that takes nothing", "short", ("max by (output) (tapline_output_held_events)", "{{output}}")),
         chart("Events lost, refused, sent again", "short", (rate("tapline_output_events_dropped_total", "output"), "{{output}}: lost"),
               (rate("tapline_output_events_refused_total", "output"), "{{output}}: refused"), (rate("tapline_output_events_damaged_total", "output"), "{{output}}: damaged on disk"),
               (rate("tapline_output_events_retried_total", "output"), "{{output}}: sent again"), (rate("tapline_output_failures_total", "output"), "{{output}}: failed attempts"), text="Per second."),
