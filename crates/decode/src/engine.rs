@@ -583,13 +583,18 @@ impl Engine {
     }
 
     /// Gives out what timed out until `clock`.
+    #[inline]
     pub fn advance(&mut self, clock: Timestamp, out: &mut dyn Emit) {
         // Also while the clock stands still: in a capture whose times jump, what began late may be due at once.
         let clock = clock.max(self.clock);
         if clock < self.quiet_until {
             self.clock = clock;
-            return;
+        } else {
+            self.time_out(clock, out);
         }
+    }
+
+    fn time_out(&mut self, clock: Timestamp, out: &mut dyn Emit) {
         while let Some(Reverse((due, handle))) = self.due.peek().copied() {
             if due > clock {
                 break;

@@ -155,6 +155,24 @@ impl Event {
         self.since(start)
     }
 
+    /// Like [`Event::text`] for a text in parts.
+    pub fn joined(&mut self, parts: &[&str]) -> Value {
+        let start = self.text.len();
+        for part in parts {
+            self.text.push_str(part);
+        }
+        self.since(start)
+    }
+
+    /// Like [`Event::text`] for the digits of a number, where a number is told as a text.
+    pub fn digits(&mut self, number: impl Into<u64>) -> Value {
+        let start = self.text.len();
+        let (digits, from) = json::digits(number.into());
+        // Only ASCII is ever written into it.
+        self.text.push_str(std::str::from_utf8(digits.get(from..json::DIGITS).unwrap_or_default()).unwrap_or_default());
+        self.since(start)
+    }
+
     /// Like [`Event::text`] for what can be formatted.
     pub fn display(&mut self, text: impl fmt::Display) -> Value {
         let start = self.text.len();

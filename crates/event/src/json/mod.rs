@@ -223,9 +223,19 @@ fn write_bool(truth: bool, out: &mut Out<'_>) {
     if truth { out.bytes(b"true") } else { out.bytes(b"false") }
 }
 
-fn write_number(mut number: u64, out: &mut Out<'_>) {
-    const DIGITS: usize = 20;
-    // Behind the digits there is as much again, so that a part of fixed size begins anywhere within them.
+fn write_number(number: u64, out: &mut Out<'_>) {
+    let (text, from) = digits(number);
+    if let Some(digits) = text.get(from..).and_then(<[u8]>::first_chunk::<DIGITS>) {
+        out.part(digits, DIGITS - from);
+    }
+}
+
+/// Digits of the longest number.
+pub(crate) const DIGITS: usize = 20;
+
+/// The digits of a number, and from where to [`DIGITS`] they stand. Behind them there is as much again, so that a part of fixed
+/// size begins anywhere within them.
+pub(crate) fn digits(mut number: u64) -> ([u8; 2 * DIGITS], usize) {
     let mut text = [0; 2 * DIGITS];
     let mut at = DIGITS;
     while number >= 100 {
@@ -235,10 +245,7 @@ fn write_number(mut number: u64, out: &mut Out<'_>) {
     }
     at -= 2;
     text[at..at + 2].copy_from_slice(&packet::time::PAIRS[number as usize]);
-    at += usize::from(number < 10);
-    if let Some(digits) = text.get(at..).and_then(<[u8]>::first_chunk::<DIGITS>) {
-        out.part(digits, DIGITS - at);
-    }
+    (text, at + usize::from(number < 10))
 }
 
 fn write_time(time: packet::Timestamp, out: &mut Out<'_>) {

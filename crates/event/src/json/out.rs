@@ -5,6 +5,10 @@
 const ROOM: usize = 1024;
 /// Bytes of a text of any length that are copied at once.
 const BLOCK: usize = 32;
+/// A text of so many bytes fits into 16 with its quotes.
+const SHORT: usize = 14;
+const QUOTE: u128 = b'"' as u128;
+const SPACES: u128 = u128::MAX / 255 * b' ' as u128;
 /// What may be read behind a text given to [`Out::padded`].
 pub(super) const PADDING: usize = BLOCK;
 
@@ -76,72 +80,73 @@ impl<'o> Out<'o> {
     /// Appends a JSON string. Control characters are escaped; everything else stands as it is, in UTF-8.
     #[inline]
     pub(super) fn string(&mut self, text: &str) {
-        self.byte(b'"');
         let (start, bytes) = (self.at, text.as_bytes());
-        if !self.clean(bytes) {
+        let is_clean = if bytes.len() <= SHORT { self.short(bytes) } else { self.long(bytes) };
+        if !is_clean {
             self.at = start;
             self.escaped(bytes);
         }
-        self.byte(b'"');
     }
 
-    /// Appends a text and says whether nothing in it must be escaped, which is nearly always so; else what it appended is wrong.
-    /// Steps overlap where the length is no multiple of theirs.
-    #[inline]
-    fn clean(&mut self, bytes: &[u8]) -> bool {
-        match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-            (Some(first), Some(last)) if bytes.len() <= 16 => {
-                let start = self.at;
-                self.part(first, 8);
-                self.at = start + bytes.len() - 8;
-                self.part(last, 8);
-                (dirty(*first) | dirty(*last)) == 0
-            }
-            (Some(_), Some(last)) => {
-                let (start, mut found) = (self.at, dirty(*last));
-                for step in bytes.chunks_exact(16) {
-                    let (Some(step), Some(first), Some(second)) =
-                        (step.first_chunk::<16>(), step.first_chunk(), step.last_chunk())
-                    else {
-                        return false;
-                    };
-                    found |= dirty(*first) | dirty(*second);
-                    self.part(step, 16);
-                }
-                if let Some(last) = bytes.last_chunk::<16>() {
-                    found |= last.first_chunk().map_or(0, |first| dirty(*first));
-                    self.at = start + bytes.len() - 16;
-                    self.part(last, 16);
-                }
-                found == 0
-            }
-            _ => self.short(bytes),
-        }
-    }
-
-    /// The same for less than eight bytes.
+    /// Appends a string of at most [`SHORT`] bytes, quotes included, in one step. Says whether nothing in it must be escaped, which
+    /// is nearly always so; else what it appended is wrong.
     #[inline]
     fn short(&mut self, bytes: &[u8]) -> bool {
-        let mut word = [b' '; 8];
-        match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>(), bytes) {
-            (Some(first), Some(last), _) => {
-                let [a, b, c, d] = *first;
-                word = [a, b, c, d, b' ', b' ', b' ', b' '];
-                if let Some(place) = word.get_mut(bytes.len() - 4..bytes.len()) {
-                    place.copy_from_slice(last);
-                }
+        let length = bytes.len();
+        // Two pieces that overlap where the length is no power of two, put into one word.
+        let word = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+            (Some(first), Some(last)) => {
+                u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << (8 * (length - 8))
             }
-            (_, _, [a]) => word[0] = *a,
-            (_, _, [a, b]) => [word[0], word[1]] = [*a, *b],
-            (_, _, [a, b, c]) => [word[0], word[1], word[2]] = [*a, *b, *c],
-            _ => {}
+            _ => match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+                (Some(first), Some(last)) => {
+                    let last = u64::from(u32::from_le_bytes(*last)) << (8 * (length - 4));
+                    u128::from(u64::from(u32::from_le_bytes(*first)) | last)
+                }
+                _ => bytes.iter().rev().fold(0, |word, byte| word << 8 | u128::from(*byte)),
+            },
+        };
+        // What is behind the text is no control character.
+        let filled = word | SPACES << (8 * length);
+        let quoted = word << 8 | QUOTE | QUOTE << (8 * (length + 1));
+        self.part(&quoted.to_le_bytes(), length + 2);
+        dirty(filled as u64) | dirty((filled >> 64) as u64) == 0
+    }
+
+    /// The same for more bytes, in steps of which the last overlaps.
+    #[inline]
+    fn long(&mut self, bytes: &[u8]) -> bool {
+        let look = |step: &[u8; 16]| {
+            let word = u128::from_le_bytes(*step);
+            dirty(word as u64) | dirty((word >> 64) as u64)
+        };
+        self.byte(b'"');
+        let (start, mut found) = (self.at, 0);
+        for step in bytes.chunks_exact(16) {
+            let Some(step) = step.first_chunk() else { return false };
+            found |= look(step);
+            self.part(step, 16);
         }
-        self.part(&word, bytes.len());
-        dirty(word) == 0
+        match bytes.last_chunk() {
+            Some(last) => {
+                found |= look(last);
+                self.at = start + bytes.len() - 16;
+                self.part(last, 16);
+            }
+            None => {
+                // 15 bytes
+                self.slice(bytes);
+                let Some((first, last)) = bytes.first_chunk().zip(bytes.last_chunk()) else { return false };
+                found |= dirty(u64::from_le_bytes(*first)) | dirty(u64::from_le_bytes(*last));
+            }
+        }
+        self.byte(b'"');
+        found == 0
     }
 
     #[cold]
     fn escaped(&mut self, bytes: &[u8]) {
+        self.byte(b'"');
         let mut written = 0;
         for (at, &byte) in bytes.iter().enumerate().filter(|(_, byte)| is_escaped(**byte)) {
             self.slice(bytes.get(written..at).unwrap_or_default());
@@ -160,6 +165,7 @@ impl<'o> Out<'o> {
             }
         }
         self.slice(bytes.get(written..).unwrap_or_default());
+        self.byte(b'"');
     }
 }
 
@@ -169,10 +175,9 @@ const fn is_escaped(byte: u8) -> bool {
 
 /// Zero if none of these eight bytes must be escaped. A byte minus one has its top bit newly set only if it was 0.
 #[inline]
-const fn dirty(bytes: [u8; 8]) -> u64 {
+const fn dirty(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const TOPS: u64 = 0x8080_8080_8080_8080;
-    let word = u64::from_ne_bytes(bytes);
     let (quote, backslash, delete) = (word ^ (ONES * 0x22), word ^ (ONES * 0x5c), word ^ (ONES * 0x7f));
     let control = word.wrapping_sub(ONES * 0x20) & !word;
     let any = quote.wrapping_sub(ONES) & !quote

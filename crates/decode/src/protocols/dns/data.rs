@@ -20,6 +20,8 @@ pub(super) struct Data {
 #[derive(Debug)]
 pub(super) enum Member {
     Text(Cow<'static, str>),
+    /// A number that is told as a text.
+    Digits(u64),
     Number(u64),
 }
 
@@ -134,7 +136,7 @@ fn read(message: &[u8], record: &Record, bytes: &[u8]) -> Result<Data, Broken> {
         43 | 59 | 32769 => {
             let (tag, algorithm, digest) = (cursor.be_u16()?, cursor.u8()?, cursor.u8()?);
             Data::text(hexadecimal(cursor.rest()))
-                .with("key_tag", tag.to_string())
+                .with("key_tag", Member::Digits(tag.into()))
                 .with("algorithm", names::algorithm(algorithm))
                 .with("digest_type", names::digest(digest))
         }
@@ -148,11 +150,11 @@ fn read(message: &[u8], record: &Record, bytes: &[u8]) -> Result<Data, Broken> {
             Data::text(base64::text(signature))
                 .with("type_covered", names::kind(covered))
                 .with("algorithm", names::algorithm(algorithm))
-                .with("labels", labels.to_string())
-                .with("original_ttl", ttl.to_string())
+                .with("labels", Member::Digits(labels.into()))
+                .with("original_ttl", Member::Digits(ttl.into()))
                 .with("expiration", day(expiration))
                 .with("inception", day(inception))
-                .with("key_tag", tag.to_string())
+                .with("key_tag", Member::Digits(tag.into()))
                 .with("signer_name", signer)
         }
         47 => {
@@ -163,8 +165,8 @@ fn read(message: &[u8], record: &Record, bytes: &[u8]) -> Result<Data, Broken> {
         48 | 25 | 60 => {
             let (flags, protocol, algorithm) = (cursor.be_u16()?, cursor.u8()?, cursor.u8()?);
             Data::text(base64::text(cursor.rest()))
-                .with("flags", flags.to_string())
-                .with("protocol", protocol.to_string())
+                .with("flags", Member::Digits(flags.into()))
+                .with("protocol", Member::Digits(protocol.into()))
                 .with("algorithm", names::algorithm(algorithm))
         }
         50 | 51 => {
@@ -172,9 +174,9 @@ fn read(message: &[u8], record: &Record, bytes: &[u8]) -> Result<Data, Broken> {
             let length = usize::from(cursor.u8()?);
             let salt = hexadecimal(cursor.take(length)?);
             let mut data = Data::default()
-                .with("hash", hash.to_string())
-                .with("flags", flags.to_string())
-                .with("iterations", iterations.to_string())
+                .with("hash", Member::Digits(hash.into()))
+                .with("flags", Member::Digits(flags.into()))
+                .with("iterations", Member::Digits(iterations.into()))
                 .with("salt", salt);
             if record.kind == 50 {
                 let length = usize::from(cursor.u8()?);
@@ -214,22 +216,21 @@ pub(super) fn object(event: &mut Event, message: &[u8], record: &Record, name_bu
         name_buffer.push(b'.');
     }
     let mut members = Vec::with_capacity(5 + data.members.len());
-    let mut text = |key: &'static str, text: &str| {
-        let value = event.text(text);
-        members.push((Key::Static(key), value));
-    };
-    // Only ASCII is ever written into it.
-    text("name", std::str::from_utf8(name_buffer).unwrap_or_default());
-    text("type", &names::kind(record.kind));
-    text("class", &names::class(record.class));
-    text("data", &data.text);
-    text("ttl", &record.ttl.to_string());
-    for (key, member) in &data.members {
-        let value = match member {
-            Member::Text(text) => event.text(text),
-            Member::Number(number) => (*number).into(),
-        };
-        members.push((Key::Static(key), value));
+    let mut put = |key: &'static str, value: Value| members.push((Key::Static(key), value));
+    put("name", event.bytes(name_buffer));
+    put("type", names::value(event, names::kind(record.kind)));
+    put("class", names::value(event, names::class(record.class)));
+    put("data", event.text(&data.text));
+    put("ttl", event.digits(record.ttl));
+    for (key, member) in data.members {
+        put(
+            key,
+            match member {
+                Member::Text(text) => names::value(event, text),
+                Member::Digits(number) => event.digits(number),
+                Member::Number(number) => number.into(),
+            },
+        );
     }
     Value::Object(members)
 }
@@ -241,7 +242,7 @@ pub(super) fn describe(data: &Data, out: &mut String) {
     {
         let _ = match member {
             Member::Text(text) => write!(out, "{key} {text}, "),
-            Member::Number(number) => write!(out, "{key} {number}, "),
+            Member::Digits(number) | Member::Number(number) => write!(out, "{key} {number}, "),
         };
     }
     out.push_str(&data.text);

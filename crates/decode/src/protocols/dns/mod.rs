@@ -367,7 +367,8 @@ fn put(
         put_question(event, question);
     }
     let Some((message, bytes)) = response else { return };
-    event.put_text(&fields::RESPONSE_CODE, &names::code(message.code()));
+    let code = names::value(event, names::code(message.code()));
+    event.put(&fields::RESPONSE_CODE, code);
     if settings.send_response.0 {
         event.put_text(&common::RESPONSE, &describe(message, bytes));
     }
@@ -398,9 +399,10 @@ fn put_header(event: &mut Event, message: &Message) {
         event.put(&fields::HEADER_FLAGS, Value::list(names.iter().filter(|(set, _)| *set).map(|(_, name)| *name)));
     }
     if let Some(opt) = message.opt {
-        event.put_display(&fields::OPT_VERSION, opt.version);
+        let (version, code) = (event.digits(opt.version), names::value(event, names::code(message.code())));
+        event.put(&fields::OPT_VERSION, version);
         event.put(&fields::OPT_DO, opt.dnssec_ok);
-        event.put_text(&fields::OPT_EXT_RCODE, &names::code(message.code()));
+        event.put(&fields::OPT_EXT_RCODE, code);
         event.put(&fields::OPT_UDP_SIZE, opt.udp_size);
     }
 }
@@ -408,11 +410,13 @@ fn put_header(event: &mut Event, message: &Message) {
 fn put_question(event: &mut Event, question: &message::Question) {
     let (kind, class) = (names::kind(question.kind), names::class(question.class));
     let name = if question.name.is_empty() { "." } else { question.name.as_str() };
-    event.put_display(&common::QUERY, format_args!("class {class}, type {kind}, {name}"));
+    let query = event.joined(&["class ", &class, ", type ", &kind, ", ", name]);
+    event.put(&common::QUERY, query);
     event.put_text(&common::RESOURCE, name);
     event.put_text(&fields::QUESTION_NAME, name);
-    event.put_text(&fields::QUESTION_TYPE, &kind);
-    event.put_text(&fields::QUESTION_CLASS, &class);
+    let (kind, class) = (names::value(event, kind), names::value(event, class));
+    event.put(&fields::QUESTION_TYPE, kind);
+    event.put(&fields::QUESTION_CLASS, class);
     if let Some(domain) = psl::domain_str(&question.name) {
         event.put_text(&fields::QUESTION_ETLD_PLUS_ONE, domain);
         event.put_text(&fields::QUESTION_REGISTERED_DOMAIN, domain);

@@ -1,5 +1,6 @@
 //! Names of DNS types, classes, operations and codes (IANA, dns-parameters).
 
+use event::{Event, Value};
 use std::borrow::Cow;
 
 const TYPES: &[(u16, &str)] = &[
@@ -106,6 +107,14 @@ const CODES: &[&str] = &[
 
 const EXTENDED_CODES: &[&str] =
     &["BADVERS", "BADKEY", "BADTIME", "BADMODE", "BADNAME", "BADALG", "BADTRUNC", "BADCOOKIE"];
+
+/// A name as a value of an event: most are known and need not be copied.
+pub(super) fn value(event: &mut Event, name: Cow<'static, str>) -> Value {
+    match name {
+        Cow::Borrowed(name) => name.into(),
+        Cow::Owned(name) => event.text(&name),
+    }
+}
 
 pub(super) fn kind(kind: u16) -> Cow<'static, str> {
     match TYPES.iter().find(|(number, _)| *number == kind) {
