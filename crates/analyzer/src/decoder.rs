@@ -1,5 +1,5 @@
 //! What a worker needs of whatever decodes: packets in, events out, and which packets are still needed.
-//! Knows no protocol; `engine.rs` fits the decode engine to it.
+//! Knows no protocol; the module beside it, `engine`, fits the decode engine to it.
 
 use std::sync::{Arc, OnceLock};
 
