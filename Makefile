@@ -6,7 +6,7 @@ BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PYTHON := /usr/bin/python3
 
 help:
-	@echo "make demo [FOR=25s] [ES=http://...]   build, capture real traffic, decode it, show what happened; ES: send it to a search index, too"
+	@echo "make demo [FOR=25s] [ES=http://...] [DATA=DIR]   build, capture real traffic, decode it, show what happened; ES: send it to a search index, too; DATA: keep it there"
 	@echo "make test             all tests; the last one is the demo"
 	@echo "make lint             fmt, clippy, dependency rules"
 	@echo "make bench            measured figures beside tcpdump and dumpcap"
@@ -21,7 +21,7 @@ build:
 demo:
 	@packaging/setup-debian demo
 	cargo build --release --locked -p tapline -p tapline-probe
-	$(PYTHON) e2e/demo.py --bin $(BIN) $(if $(FOR),--for $(FOR)) $(if $(ES),--elasticsearch $(ES))
+	$(PYTHON) e2e/demo.py --bin $(BIN) $(if $(FOR),--for $(FOR)) $(if $(ES),--elasticsearch $(ES)) $(if $(DATA),--data $(DATA))
 
 test:
 	@packaging/setup-debian test

@@ -37,7 +37,7 @@ def arguments():
     parser.add_argument("--bin", default="target/release", help="directory of tapline and tapline-probe")
     parser.add_argument("--for", dest="duration", type=parse_duration, help="end by itself after this time, such as 25s")
     parser.add_argument("--elasticsearch", metavar="URL", help="send the events to this Elasticsearch or OpenSearch, too, and look there for all of them")
-    parser.add_argument("--data", help="data directory to use and keep (default: a scratch directory, removed at the end)")
+    parser.add_argument("--data", help="data directory to use and keep, a new one (default: a scratch directory, removed at the end)")
     return parser.parse_args()
 
 
@@ -81,7 +81,8 @@ def show(title, text):
 def main():
     options = arguments()
     scratch = options.data is None
-    data = options.data or tempfile.mkdtemp(prefix="tapline-demo-")
+    data = os.path.abspath(options.data or tempfile.mkdtemp(prefix="tapline-demo-"))
+    os.makedirs(data, exist_ok=True)
     # `up` gives up root for an unprivileged user, who must be able to reach the directory.
     os.chmod(data, 0o755)
     programs = Programs(os.path.abspath(options.bin), data)
@@ -129,7 +130,7 @@ def main():
         show("the call's quality", call.quality(events))
         show("events by type", programs.event_counts())
         show("newest events", programs.newest_events(6))
-        show("the packets of one of them", programs.grab_command())
+        show("the packets of one of them", programs.grab())
         found = indexed.show(events)
         if found:
             show("the call in the search index", found)
@@ -150,6 +151,7 @@ def main():
         print(f"FAILED: {failure}", file=sys.stderr)
     if not failures:
         print(f"\nall of it is there: {witness.packets} packets on the wire, each archived once; every expected event found")
+        print(f"{data} was removed; `make demo DATA=DIR` keeps what it made" if scratch else f"all of it stays in {data}")
     return 1 if failures else 0
 
 

@@ -186,12 +186,17 @@ class Programs:
     def newest_events(self, count):
         return "\n".join(line_of(event) for event in self.events()[-count:])
 
-    def grab_command(self):
+    def grab(self):
+        """The command that gets the packets of an event, and what tshark says of them; `up` may have ended."""
         events = [event for event in self.events() if event["type"] == "dns"] or self.events()
         if not events:
             return "(no event)"
-        community_id = events[-1].get("network", {}).get("community_id")
-        return f"tapline grab 'community-id {community_id}' -w packets.pcapng --data {self.data}"
+        query = f"community-id {events[-1].get('network', {}).get('community_id')}"
+        archive = os.path.join(self.data, "archive")
+        path = os.path.join(self.data, "packets.pcapng")
+        bounded(self.command("grab", query, "-w", path, "--archive", archive), 30, check=True)
+        shown = bounded(["tshark", "-t", "ud", "-r", path], 30, check=True)
+        return f"tapline grab '{query}' -w packets.pcapng --archive {archive}\n{shown}"
 
 
 def rows(balance):
