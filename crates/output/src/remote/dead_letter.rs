@@ -1,15 +1,21 @@
 //! Events that a service refuses for good, in files of JSON lines with the reason: `refused-YYYY-MM-DD.ndjson`.
 //! Nothing reads them by itself: whoever has mended the cause sends them again with `tapline output retry FILE`.
+//! The log says when it begins, and at most once a minute how many more there were: never a line for each event.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use packet::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Document;
+
+/// So long the log says nothing more of refused events once it has.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// One line of such a file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +51,7 @@ pub struct DeadLetters {
     limit: u64,
     used: u64,
     file: Option<(String, File)>,
+    refusals: Arc<Refusals>,
 }
 
 impl DeadLetters {
@@ -55,10 +62,15 @@ impl DeadLetters {
     pub fn open(directory: PathBuf, limit: u64) -> io::Result<Self> {
         std::fs::create_dir_all(&directory)?;
         let used = length(&directory)?;
-        Ok(Self { directory, limit, used, file: None })
+        Ok(Self { directory, limit, used, file: None, refusals: Arc::default() })
     }
 
-    /// Puts a document aside; gives false if there is no room.
+    /// What the log is still to say of the refused events.
+    pub(super) fn refusals(&self) -> Arc<Refusals> {
+        Arc::clone(&self.refusals)
+    }
+
+    /// Puts a document aside, and says so if it is the first; gives false if there is no room.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -94,6 +106,17 @@ impl DeadLetters {
             file.write_all(&line)?;
         }
         self.used += line.len() as u64;
+        if self.refusals.begins(Instant::now()) {
+            // The whole reason stands in the file.
+            let reason = format!("{reason:.300}");
+            tracing::warn!(
+                output,
+                status,
+                reason,
+                "events are refused for good and put aside; once the cause is mended, `tapline output retry {}` sends them again",
+                path.display()
+            );
+        }
         Ok(true)
     }
 
@@ -103,6 +126,52 @@ impl DeadLetters {
     /// When the disk fails.
     pub fn flush(&mut self) -> io::Result<()> {
         self.file.as_ref().map_or(Ok(()), |(_, file)| file.sync_data())
+    }
+}
+
+/// Counts refused events for the log, between the thread that sends and the one that has time to say how many.
+#[derive(Default)]
+pub(super) struct Refusals(Mutex<Said>);
+
+#[derive(Default)]
+struct Said {
+    /// When the log last said something.
+    last: Option<Instant>,
+    /// Events since.
+    more: u64,
+}
+
+impl Refusals {
+    fn lock(&self) -> MutexGuard<'_, Said> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an event, unless it is the first, or the first after a quiet time: that is to be said in full.
+    fn begins(&self, now: Instant) -> bool {
+        let mut said = self.lock();
+        let begins = said.more == 0 && said.is_old(now);
+        if begins {
+            said.last = Some(now);
+        } else {
+            said.more += 1;
+        }
+        begins
+    }
+
+    /// How many more there were, if it is time to say so; the end waits for no time.
+    pub(super) fn more(&self, now: Instant, is_end: bool) -> Option<u64> {
+        let mut said = self.lock();
+        if said.more == 0 || !is_end && !said.is_old(now) {
+            return None;
+        }
+        said.last = Some(now);
+        Some(std::mem::take(&mut said.more))
+    }
+}
+
+impl Said {
+    fn is_old(&self, now: Instant) -> bool {
+        self.last.is_none_or(|last| now.saturating_duration_since(last) >= QUIET)
     }
 }
 
@@ -131,5 +200,25 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         let letter: Letter = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         assert_eq!((letter.document(), letter.status, letter.reason.as_str()), (document, 400, "not \"a\" number"));
+    }
+
+    #[test]
+    fn the_first_refusal_is_said_at_once_and_the_others_once_a_minute() {
+        let refusals = Refusals::default();
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        assert_eq!(refusals.more(at(0), true), None);
+        assert!(refusals.begins(at(0)));
+        assert!(!refusals.begins(at(1)) && !refusals.begins(at(59)));
+        assert_eq!(refusals.more(at(59), false), None);
+        assert!(!refusals.begins(at(61)), "it goes on");
+        assert_eq!(refusals.more(at(61), false), Some(3));
+        assert!(!refusals.begins(at(62)));
+        assert_eq!(refusals.more(at(120), false), None);
+        assert_eq!(refusals.more(at(121), false), Some(1));
+        assert_eq!(refusals.more(at(500), false), None);
+        assert!(refusals.begins(at(500)), "after a quiet time it begins anew");
+        assert!(!refusals.begins(at(501)));
+        assert_eq!(refusals.more(at(501), true), Some(1), "the end says what is left to say");
     }
 }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use crate::counters::{Counters, add};
 use crate::{EventBatch, Failure, OpenError, Output, Place, Written};
 use backlog::{Backlog, Bounds};
+use dead_letter::Refusals;
 pub use dead_letter::{DeadLetters, Letter};
 use disk::Disk;
 pub use document::Document;
@@ -116,6 +117,7 @@ pub(crate) struct Remote {
     sender: Option<Sender>,
     thread: Option<JoinHandle<()>>,
     counters: Arc<Counters>,
+    refusals: Arc<Refusals>,
 }
 
 impl Remote {
@@ -148,8 +150,9 @@ impl Remote {
             bulk_time: bulk.time,
         };
         let backlog = Arc::new(Backlog::new(bounds, disk));
+        let refusals = letters.refusals();
         let sender = Some(Sender { name, service, backlog: Arc::clone(&backlog), letters });
-        Ok(Self { name, backlog, sender, thread: None, counters: Arc::default() })
+        Ok(Self { name, backlog, sender, thread: None, counters: Arc::default(), refusals })
     }
 
     fn show(&self) {
@@ -159,6 +162,13 @@ impl Remote {
         self.counters.held_events.store(on_disk.held_events, Ordering::Relaxed);
         self.counters.held_bytes.store(on_disk.held_bytes, Ordering::Relaxed);
         self.counters.events_damaged.store(on_disk.lost, Ordering::Relaxed);
+        self.tell_refused(false);
+    }
+
+    fn tell_refused(&self, is_end: bool) {
+        if let Some(more) = self.refusals.more(Instant::now(), is_end) {
+            tracing::warn!(output = self.name, "more events refused since the last such warning: {more}");
+        }
     }
 }
 
@@ -219,6 +229,7 @@ impl Output for Remote {
                 tracing::error!(output = self.name, "the sending thread panicked; please report this");
             }
         }
+        self.tell_refused(true);
         add(&self.counters.events_dropped, left);
         left
     }

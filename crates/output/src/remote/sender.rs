@@ -215,6 +215,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::super::backlog::Bounds;
+    use super::super::dead_letter::Refusals;
     use super::super::disk::Disk;
     use super::super::{Documents, Unavailable};
     use super::*;
@@ -268,6 +269,7 @@ mod tests {
         backlog: Arc<Backlog>,
         counters: Arc<Counters>,
         seen: Arc<Mutex<Seen>>,
+        refusals: Arc<Refusals>,
         thread: std::thread::JoinHandle<()>,
     }
 
@@ -278,10 +280,10 @@ mod tests {
         let backlog = Arc::new(Backlog::new(bounds, disk));
         let counters = Arc::new(Counters::default());
         let letters = DeadLetters::open(folder.join("letters"), 1 << 20).unwrap();
-        let seen = Arc::clone(&service.seen);
+        let (seen, refusals) = (Arc::clone(&service.seen), letters.refusals());
         let sender = Sender { name: "test", service: Box::new(service), backlog: Arc::clone(&backlog), letters };
         let counting = Arc::clone(&counters);
-        Running { backlog, counters, seen, thread: std::thread::spawn(move || sender.run(&counting)) }
+        Running { backlog, counters, seen, refusals, thread: std::thread::spawn(move || sender.run(&counting)) }
     }
 
     impl Running {
@@ -329,6 +331,22 @@ mod tests {
         let counters = counters.snapshot();
         assert_eq!((counters.events_written, counters.events_known, counters.events_refused), (2, 1, 1));
         assert_eq!((counters.failures, counters.failing, counters.events_dropped), (3, false, 0));
+    }
+
+    #[test]
+    fn the_log_has_one_line_for_the_first_refused_event_and_counts_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = Fate::Refused { status: 400, reason: "no".to_owned() };
+        let answers = VecDeque::from([Ok(vec![refused.clone(); 4]), Ok(vec![Fate::Kept, refused])]);
+        let running = run(folder.path(), 0, Scripted { answers, ..Scripted::default() });
+        running.backlog.push(&documents("dns", 0..4)).unwrap();
+        running.until("four to be refused", |running| running.counters.snapshot().events_refused == 4);
+        running.backlog.push(&documents("dns", 4..6)).unwrap();
+        let (refusals, counters) = (Arc::clone(&running.refusals), Arc::clone(&running.counters));
+        assert_eq!(running.end(), 0);
+        assert_eq!(counters.snapshot().events_refused, 5);
+        assert_eq!(refusals.more(Instant::now(), false), None, "not yet");
+        assert_eq!(refusals.more(Instant::now(), true), Some(4));
     }
 
     #[test]

@@ -82,9 +82,26 @@ fn text(client: &Client, status: &StatusAnswer, analyzer: Option<&serde_json::Va
         let _ = writeln!(out, "sandbox      landlock {}, seccomp {}", of("landlock"), of("seccomp"));
     }
     for (name, output) in analyzer["outputs"].as_object().into_iter().flatten() {
-        let written = output["events_written"].as_u64().unwrap_or(0);
-        let failing = if output["failing"].as_bool().unwrap_or(false) { ", FAILING" } else { "" };
-        let _ = writeln!(out, "output       {name}: {written} events written{failing}");
+        let _ = writeln!(out, "output       {name}: {}", output_text(output));
+    }
+    out
+}
+
+/// What an output has done, and of what is not well only what there is.
+fn output_text(output: &serde_json::Value) -> String {
+    let number = |name: &str| output[name].as_u64().unwrap_or(0);
+    let mut out = format!("{} events written", number("events_written"));
+    let others = [
+        ("events_refused", "refused"),
+        ("held_events", "held"),
+        ("events_dropped", "dropped"),
+        ("spilled_events", "spilled"),
+    ];
+    for (name, what) in others.into_iter().filter(|(name, _)| number(name) > 0) {
+        let _ = write!(out, ", {} {what}", number(name));
+    }
+    if output["failing"].as_bool().unwrap_or(false) {
+        out.push_str(", FAILING");
     }
     out
 }
@@ -136,5 +153,27 @@ fn closes(row: &BalanceRow) -> String {
         (true, remark) => format!("yes ({remark})"),
         (false, "") => "NO".to_owned(),
         (false, remark) => format!("NO: {remark}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::output_text;
+    use serde_json::json;
+
+    #[test]
+    fn of_an_output_only_what_is_not_well_stands_beside_what_it_wrote() {
+        let mut output = json!({
+            "events_written": 7, "events_refused": 0, "held_events": 0, "events_dropped": 0, "spilled_events": 0, "failing": false
+        });
+        assert_eq!(output_text(&output), "7 events written");
+        output["held_events"] = json!(3);
+        assert_eq!(output_text(&output), "7 events written, 3 held");
+        output["events_refused"] = json!(2);
+        output["events_dropped"] = json!(4);
+        output["spilled_events"] = json!(5);
+        output["failing"] = json!(true);
+        assert_eq!(output_text(&output), "7 events written, 2 refused, 3 held, 4 dropped, 5 spilled, FAILING");
+        assert_eq!(output_text(&json!("strange")), "0 events written");
     }
 }
