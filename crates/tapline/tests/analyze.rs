@@ -92,6 +92,41 @@ fn table_and_summary_are_for_people() {
     assert!(summary.contains("2023-11-14T22:13:20.000007Z"), "{summary}");
 }
 
+/// The last column of the table's lines of one type.
+fn what(table: &str, kind: &str) -> Vec<String> {
+    let (from, kind) = (table.find("WHAT").unwrap(), format!(" {kind} "));
+    table.lines().filter(|line| line.contains(&kind)).map(|line| line.get(from..).unwrap_or("").to_owned()).collect()
+}
+
+#[test]
+fn the_table_says_what_signalling_media_and_calls_are_about() {
+    let protocols = Path::new(env!("CARGO_MANIFEST_DIR")).join("../decode/src/protocols");
+    let table = |file: &Path| String::from_utf8(tapline(&["analyze", "-o", "table", text(file)]).stdout).unwrap();
+    let call = table(&protocols.join("sip/fixtures/call.pcap"));
+    assert_eq!(
+        what(&call, "sip"),
+        ["INVITE bob", "180 Ringing (INVITE)", "200 OK (INVITE)", "ACK bob", "BYE bob", "200 OK (BYE)"]
+    );
+    let rtp = what(&call, "rtp");
+    assert_eq!(rtp[0], "PCMA, 50 packets, 0 lost (0.0%), jitter 0.23 ms, MOS 4.41, interval");
+    assert_eq!(rtp[1], "PCMA, 50 packets, 0 lost (0.0%), jitter 0.23 ms, MOS 4.41, final");
+    assert_eq!(what(&call, "call"), ["ada@10.9.8.1 -> bob@10.9.8.2, answered, 200, talked 1.11s, MOS 4.41"]);
+    let keys = table(&protocols.join("rtp/fixtures/keys.pcap"));
+    assert_eq!(what(&keys, "rtcp")[..2], ["sr sdes", "rr xr: loss 2.0%, 2 lost in all, round trip 0.62 ms"]);
+}
+
+#[test]
+fn an_anomaly_in_the_table_is_its_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = plain(&some_traffic());
+    bytes.truncate(bytes.len() - 11);
+    let path = write(folder.path(), "cut.pcap", &bytes);
+    let table = String::from_utf8(tapline(&["analyze", "-o", "table", text(&path)]).stdout).unwrap();
+    let anomaly = table.lines().find(|line| line.contains(" anomaly ")).unwrap();
+    assert!(!anomaly.contains("- > -"), "{anomaly}");
+    assert!(anomaly.contains("capture file: ") && anomaly.ends_with(" !capture.damaged"), "{anomaly}");
+}
+
 #[test]
 fn damage_is_a_warning_and_an_anomaly_and_what_is_before_it_is_decoded() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,6 +4,8 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use analyzer::correlation::fields as call;
+use decode::protocols::{rtp::fields as rtp, sip::fields as sip};
 use event::{Event, Field, Value, common};
 
 /// Width of the column with both addresses.
@@ -21,11 +23,14 @@ pub fn line(event: &Event, out: &mut Vec<u8>) {
     let mut text = String::with_capacity(200);
     let mut time = Vec::with_capacity(32);
     event.time.write_rfc3339(&mut time);
-    let who = format!(
-        "{} > {}",
-        side(event, &common::SOURCE_IP, &common::SOURCE_PORT),
-        side(event, &common::DESTINATION_IP, &common::DESTINATION_PORT)
-    );
+    let who = match (
+        side(event, &common::SOURCE_IP, &common::SOURCE_PORT).as_str(),
+        side(event, &common::DESTINATION_IP, &common::DESTINATION_PORT).as_str(),
+    ) {
+        // About the file, not about anybody.
+        ("-", "-") => String::new(),
+        (source, destination) => format!("{source} > {destination}"),
+    };
     let status = event.get_str(&common::STATUS).unwrap_or("");
     let took = number(event, &common::EVENT_DURATION).map(duration).unwrap_or_default();
     // Writing to a String cannot fail.
@@ -46,7 +51,16 @@ pub fn line(event: &Event, out: &mut Vec<u8>) {
 fn what(event: &Event) -> String {
     let mut parts: Vec<String> = Vec::new();
     let about = [&common::QUERY, &common::PATH, &common::METHOD, &common::RESOURCE];
-    if let Some(text) = about.iter().find_map(|field| event.get_str(field)) {
+    let of_a_call = match event.event_type {
+        "sip" => sip_message(event),
+        "rtp" => rtp_stream(event),
+        "rtcp" => rtcp_compound(event),
+        "call" => whole_call(event),
+        _ => String::new(),
+    };
+    if !of_a_call.is_empty() {
+        parts.push(printable(&of_a_call));
+    } else if let Some(text) = about.iter().find_map(|field| event.get_str(field)) {
         parts.push(printable(text));
     } else if let Some(bytes) = number(event, &common::NETWORK_BYTES) {
         let transport = event.get_str(&common::NETWORK_TRANSPORT).unwrap_or("");
@@ -54,9 +68,100 @@ fn what(event: &Event) -> String {
         parts.push(format!("{transport} {packets} packets, {bytes} bytes"));
     }
     if let Some(error) = event.get_str(&common::ERROR_MESSAGE) {
-        parts.push(format!("({})", printable(error)));
+        let error = printable(error);
+        parts.push(if parts.is_empty() { error } else { format!("({error})") });
     }
     parts.join(" ")
+}
+
+/// `INVITE bob`, or `180 Ringing (INVITE)`.
+fn sip_message(event: &Event) -> String {
+    if let Some(code) = number(event, &sip::CODE) {
+        let method = event.get_str(&sip::CSEQ_METHOD).map(|method| format!("({method})"));
+        let phrase = event.get_str(&sip::STATUS).unwrap_or("");
+        return words([Some(code.to_string()), Some(phrase.to_owned()), method], " ");
+    }
+    let to = [&sip::URI_USERNAME, &sip::URI_ORIGINAL].iter().find_map(|field| event.get_str(field));
+    words([event.get_str(&sip::METHOD).map(str::to_owned), to.map(str::to_owned)], " ")
+}
+
+/// `PCMA, 50 packets, 1 lost (2.0%), jitter 0.23 ms, MOS 4.41, final`.
+fn rtp_stream(event: &Event) -> String {
+    let payload_type = || number(event, &rtp::PAYLOAD_TYPE).map(|number| format!("payload type {number}"));
+    let percent = event.get(&rtp::LOSS_PERCENT).and_then(float);
+    let percent = percent.map(|percent| format!(" ({percent:.1}%)")).unwrap_or_default();
+    let span = match event.get(&rtp::FINAL) {
+        Some(Value::Bool(true)) => Some("final".to_owned()),
+        Some(Value::Bool(false)) => Some("interval".to_owned()),
+        _ => None,
+    };
+    words(
+        [
+            event.get_str(&rtp::CODEC).map(str::to_owned).or_else(payload_type),
+            number(event, &rtp::PACKETS).map(|packets| format!("{packets} packets")),
+            number(event, &rtp::LOST).map(|packets| format!("{packets} lost{percent}")),
+            event.get(&rtp::JITTER_MEAN).and_then(float).map(|jitter| format!("jitter {jitter:.2} ms")),
+            mos(event, &rtp::MOS),
+            span,
+        ],
+        ", ",
+    )
+}
+
+/// `rr xr: loss 2.0%, 2 lost in all, round trip 0.62 ms`: what it holds, and how the far end says it receives each stream.
+fn rtcp_compound(event: &Event) -> String {
+    let list = |field| match event.get(field) {
+        Some(Value::List(values)) => values.as_slice(),
+        _ => &[],
+    };
+    let kinds: Vec<&str> = list(&rtp::RTCP_PACKETS).iter().filter_map(|kind| event.as_str(kind)).collect();
+    let mut said: Vec<String> = Vec::new();
+    for report in list(&rtp::RTCP_REPORTS) {
+        let Value::Object(members) = report else { continue };
+        let member = |name| members.iter().find(|(key, _)| event.key(key) == name).map(|(_, value)| value);
+        // The one since the report before, the other since the beginning.
+        said.extend(member("loss_percent").and_then(float).map(|percent| format!("loss {percent:.1}%")));
+        said.extend(member("lost").and_then(float).map(|packets| format!("{packets} lost in all")));
+        said.extend(member("round_trip_ms").and_then(float).map(|trip| format!("round trip {trip:.2} ms")));
+    }
+    let end_to_end = event.get(&rtp::RTCP_ROUND_TRIP_MS).and_then(float);
+    said.extend(end_to_end.map(|trip| format!("end to end {trip:.2} ms")));
+    words([Some(kinds.join(" ")), Some(said.join(", "))], ": ")
+}
+
+/// `ada@10.0.0.1 -> bob@10.0.0.2, answered, 200, talked 1.11s, MOS 4.41`.
+fn whole_call(event: &Event) -> String {
+    let side = |field| event.get_str(field).unwrap_or("-");
+    let talk = event.get(&call::TALK_TIME_MS).and_then(float);
+    words(
+        [
+            Some(format!("{} -> {}", side(&call::CALLER), side(&call::CALLEE))),
+            event.get_str(&call::STATE).map(str::to_owned),
+            number(event, &call::CODE).map(|code| code.to_string()),
+            talk.map(|millis| format!("talked {}", duration((millis * 1e6) as u64))),
+            mos(event, &call::MOS),
+        ],
+        ", ",
+    )
+}
+
+/// Those that say something.
+fn words<const N: usize>(parts: [Option<String>; N], between: &str) -> String {
+    let said: Vec<String> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
+    said.join(between)
+}
+
+fn mos(event: &Event, field: &'static Field) -> Option<String> {
+    event.get(field).and_then(float).map(|mos| format!("MOS {mos:.2}"))
+}
+
+fn float(value: &Value) -> Option<f64> {
+    match value {
+        Value::Float(number) => Some(*number),
+        Value::Unsigned(number) => Some(*number as f64),
+        Value::Signed(number) => Some(*number as f64),
+        _ => None,
+    }
 }
 
 /// What peers sent must not steer the terminal.

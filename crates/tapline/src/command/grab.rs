@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use archive::{Archive, Dump, DumpFormat, Query};
+use packet::SourceName;
 
 use super::selection::Selection;
 use crate::failure::{Failure, print};
@@ -34,8 +35,7 @@ pub struct Grab {
 /// What a grab found.
 #[derive(Debug, Default, Clone, Copy)]
 struct Grabbed {
-    /// None if the collector only gave the bytes.
-    packets: Option<u64>,
+    packets: u64,
     lost: u64,
     failed: u64,
 }
@@ -45,7 +45,7 @@ impl Grab {
         let query = self.selection.query()?;
         if self.count {
             let grabbed = self.grab(query, None)?;
-            print(&format!("{} packets\n", grabbed.packets.unwrap_or(0)))?;
+            print(&format!("{} packets\n", grabbed.packets))?;
             return report(grabbed, None);
         }
         let to_stdout = match &self.write {
@@ -68,7 +68,8 @@ impl Grab {
     }
 
     fn grab(&self, query: Query, out: Option<&mut dyn Write>) -> Result<Grabbed, Failure> {
-        match (&self.archive, out) {
+        let sources = query.sources.clone();
+        let grabbed = match (&self.archive, out) {
             (Some(root), out) => from_files(root, query, self.format, out),
             (None, Some(out)) => {
                 let packets = super::remote::grab(&self.connect, &self.selection, self.format, out)?;
@@ -76,8 +77,31 @@ impl Grab {
             }
             (None, None) => {
                 let packets = super::remote::count(&self.connect, &self.selection)?;
-                Ok(Grabbed { packets: Some(packets), ..Grabbed::default() })
+                Ok(Grabbed { packets, ..Grabbed::default() })
             }
+        }?;
+        self.warn_of_unknown(&sources);
+        Ok(grabbed)
+    }
+
+    /// A name that is misspelt finds nothing, which looks like a quiet source.
+    fn warn_of_unknown(&self, sources: &[SourceName]) {
+        if sources.is_empty() {
+            return;
+        }
+        let known: Option<Vec<String>> = match &self.archive {
+            Some(root) => {
+                Archive::new(root).sources().ok().map(|names| names.iter().map(ToString::to_string).collect())
+            }
+            None => super::remote::sources(&self.connect).ok(),
+        };
+        // The packets have come: that the names cannot be had is no failure.
+        let Some(known) = known else { return };
+        let place = if self.archive.is_some() { "archive" } else { "collector" };
+        for name in sources.iter().filter(|name| !known.iter().any(|known| known == name.as_str())) {
+            // If standard error is gone there is nobody left to tell.
+            let others = if known.is_empty() { "none".to_owned() } else { known.join(" ") };
+            let _ = writeln!(io::stderr(), "tapline: the {place} knows no source {name}; it knows: {others}");
         }
     }
 }
@@ -128,7 +152,7 @@ fn from_files(
         bar.finish_and_clear();
     }
     let progress = result.progress();
-    Ok(Grabbed { packets: Some(packets), lost: progress.gap_packets, failed: progress.batches_failed })
+    Ok(Grabbed { packets, lost: progress.gap_packets, failed: progress.batches_failed })
 }
 
 /// A bar on a terminal.
@@ -149,8 +173,7 @@ fn report(grabbed: Grabbed, path: Option<&std::path::Path>) -> Result<(), Failur
     let mut stderr = io::stderr();
     // If standard error is gone there is nobody left to tell.
     if let Some(path) = path {
-        let count = grabbed.packets.map(|packets| format!("{packets} ")).unwrap_or_default();
-        let _ = writeln!(stderr, "tapline: {count}packets in {}", path.display());
+        let _ = writeln!(stderr, "tapline: {} packets in {}", grabbed.packets, path.display());
     }
     if grabbed.lost > 0 {
         let _ = writeln!(
