@@ -4,6 +4,8 @@ import socket
 import tempfile
 import time
 import unittest
+import urllib.parse
+import urllib.request
 
 from lab import Lab, LabError, Programs, bounded, wait_for
 from witness import digests
@@ -78,6 +80,41 @@ class Up(unittest.TestCase):
         ours = self.programs.tapline("grab", "--count", "tcp portrange 7710-7714")
         self.assertEqual(int(ours.split()[0]), 0)
         self.assertLessEqual(self.captured() - before, 20)
+
+    def test_what_its_page_and_outputs_send_is_not_captured(self):
+        """A page that is open and an index that is tried again and again, both over TCP on this machine."""
+        with socket.create_server(("127.0.0.1", 0)) as index:
+            port = index.getsockname()[1]
+            index.settimeout(0.1)
+            self.programs.start_up("-i", "any", "--console", "127.0.0.1:0", "--set", "analyzer.output.elasticsearch.enabled=true",
+                                   "--set", f'analyzer.output.elasticsearch.hosts=["http://127.0.0.1:{port}"]')
+            page = urllib.parse.urlsplit(self.programs.page())
+            self.ping()
+            asked = 0
+            with urllib.request.urlopen(f"{page.geturl().rstrip('/')}/api/v1/overview/live", timeout=5) as live:
+                until = time.monotonic() + 4
+                while time.monotonic() < until:
+                    live.readline()
+                    try:
+                        index.accept()[0].close()
+                        asked += 1
+                    except TimeoutError:
+                        pass
+            self.assertGreater(asked, 0, "nobody sent events to the index: this shows nothing")
+            time.sleep(1.0)
+            self.assertEqual(self.programs.tapline("grab", "--count", "icmp").split()[0], "2")
+            ours = self.programs.tapline("grab", "--count", f"tcp port {port} or tcp port {page.port}")
+            self.assertEqual(ours.split()[0], "0")
+
+    def test_the_configuration_says_what_is_captured_and_whether_there_is_a_store(self):
+        config = os.path.join(self.folder.name, "tapline.toml")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(f'[probe]\ninterfaces = ["{self.lab.link}"]\n[analyzer.output.store]\nenabled = false\n')
+        self.programs.start_up("--config", config)
+        self.assertIn(f"capturing on {self.lab.link};", self.programs.log_tail(10**6))
+        self.ping()
+        wait_for("an event", lambda: "events" in self.programs.tapline("status"))
+        self.assertEqual([name for name in os.listdir(os.path.join(self.folder.name, "store")) if name.endswith(".sqlite")], [])
 
     def captured(self):
         return sum(row["captured_packets"] for row in self.programs.balance_rows())

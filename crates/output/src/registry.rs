@@ -72,6 +72,13 @@ macro_rules! outputs {
                 ports
             }
 
+            /// Host and TCP port of the servers that enabled outputs connect to, as configured.
+            pub fn servers(&self) -> Vec<(String, u16)> {
+                let mut servers = Vec::new();
+                $(if self.$remote.enabled { servers.extend(self.$remote.endpoints()); })*
+                servers
+            }
+
             /// Whether enabled outputs look up names behind the sandbox, such as those that brokers tell of themselves.
             pub fn looks_up_names(&self) -> bool {
                 false $(|| self.$remote.enabled && self.$remote.looks_up_names())*

@@ -8,6 +8,7 @@ use packet::pcapng::InterfaceStatistics;
 use packet::{Interface, LinkType, Packet, Timestamp};
 use pcap::{Active, Capture, Device, Precision};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -103,6 +104,12 @@ fn explain(name: &str, error: &pcap::Error) -> Failure {
 
 fn names() -> Vec<String> {
     Device::list().map(|devices| devices.into_iter().map(|device| device.name).collect()).unwrap_or_default()
+}
+
+/// The addresses of this machine, as of now.
+pub fn local_addresses() -> Vec<IpAddr> {
+    let devices = Device::list().unwrap_or_default();
+    devices.into_iter().flat_map(|device| device.addresses).map(|address| address.addr).collect()
 }
 
 /// Prints the interfaces that can be captured on, as tcpdump's `-D` does.

@@ -176,6 +176,8 @@ pub struct Arguments {
     pub read: Option<PathBuf>,
     /// `--realtime`.
     pub realtime: bool,
+    /// `--exclude`, beside those of the configuration.
+    pub exclude: Vec<String>,
     /// `-c`.
     pub count: Option<u64>,
     /// `-D`.
@@ -203,6 +205,7 @@ Usage: tapline-probe -i IFACE... --collector HOST:PORT|unix:PATH
   -c, --count COUNT        end after this many packets
   -D, --list-interfaces    list the interfaces that can be captured on
       --collector ADDRESS  where to send; may be given several times
+      --exclude HOST:PORT  leave this endpoint's TCP out of the capture, too; may be given several times
       --collector-mode MODE  with several: `failover`, one after the other [default], or `all`, every packet to each
       --name SOURCE        name of the source [default: the host's name]
       --config FILE        configuration file [default: /etc/tapline/tapline.toml if it exists]
@@ -225,6 +228,7 @@ pub fn arguments() -> Result<Option<Arguments>, Failure> {
         match argument.as_arg() {
             Short('i') | Long("interface") => interfaces.push(text()?),
             Long("collector") => collectors.push(text()?),
+            Long("exclude") => arguments.exclude.push(text()?),
             Short('f') | Long("filter") => set("filter", quoted(&text()?)),
             Short('s') | Long("snaplen") => set("snaplen", number::<u32>("-s", &text()?)?.to_string()),
             Short('B') | Long("buffer") => set("buffer", quoted(&format!("{} MiB", number::<u32>("-B", &text()?)?))),

@@ -5,6 +5,7 @@
 mod batcher;
 mod capture;
 mod config;
+mod exclusion;
 mod failure;
 mod file;
 mod link;
@@ -61,19 +62,6 @@ fn run() -> Result<(), Failure> {
     Probe::start(arguments, settings, destinations)
 }
 
-/// What is left out of every capture: the connections of Tapline itself.
-fn exclusion(settings: &Settings, destinations: &[Destination]) -> String {
-    let named = settings.exclude.iter().map(|text| Destination::Tcp(text.clone()));
-    let mut parts = Vec::new();
-    for address in destinations.iter().cloned().chain(named).flat_map(|destination| destination.addresses()) {
-        let part = format!("not (host {} and tcp port {})", address.ip(), address.port());
-        if !parts.contains(&part) {
-            parts.push(part);
-        }
-    }
-    parts.join(" and ")
-}
-
 fn source_name(settings: &Settings) -> Result<SourceName, Failure> {
     if settings.name.is_empty() {
         return Ok(SourceName::from_arbitrary(&rustix::system::uname().nodename().to_string_lossy()));
@@ -105,7 +93,9 @@ impl Probe {
             waits: from_file,
             mode: settings.spool.mode,
         };
-        let exclude = exclusion(&settings, &destinations);
+        let named = settings.exclude.iter().chain(&arguments.exclude).map(|text| Destination::Tcp(text.clone()));
+        let named: Vec<_> = named.flat_map(|destination| destination.addresses()).collect();
+        let exclude = exclusion::filter(&destinations, &named, &capture::local_addresses());
         let mut outlets = outlet::plan(settings.collector_mode, destinations, &source, Epoch(epoch), limits)?;
         let branches = outlets.iter().map(outlet::Outlet::branch).collect::<Result<_, _>>()?;
         let spools = Spools::new(source, Epoch(epoch), branches);

@@ -33,7 +33,7 @@ const ANSWER_MAX: u64 = 64 << 20;
 pub(super) struct Node {
     /// Scheme, host, port and path prefix, without a slash at the end.
     base: String,
-    host: String,
+    pub(super) host: String,
     pub(super) port: u16,
     is_https: bool,
     left_out: Option<(Instant, Duration)>,

@@ -44,11 +44,15 @@ impl std::fmt::Display for Server {
 }
 
 impl Settings {
-    /// TCP ports of the servers and the proxy; mistakes are [`Settings::service`]'s to report.
-    pub(crate) fn tcp_ports(&self) -> Vec<u16> {
+    /// Hosts and ports of the servers and the proxy; mistakes are [`Settings::service`]'s to report.
+    pub(crate) fn endpoints(&self) -> Vec<(String, u16)> {
         let nodes = self.nodes().unwrap_or_default();
-        let proxy = ureq::Proxy::new(&self.proxy).ok().map(|proxy| proxy.port());
-        nodes.iter().map(|node| node.port).chain(proxy).collect()
+        let proxy = ureq::Proxy::new(&self.proxy).ok().map(|proxy| (proxy.host().to_owned(), proxy.port()));
+        nodes.iter().map(|node| (node.host.clone(), node.port)).chain(proxy).collect()
+    }
+
+    pub(crate) fn tcp_ports(&self) -> Vec<u16> {
+        self.endpoints().into_iter().map(|(_, port)| port).collect()
     }
 
     /// Names are looked up when the program starts only.

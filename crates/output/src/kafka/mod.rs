@@ -17,9 +17,13 @@ pub use settings::{Compression, Mechanism, Sasl, Settings};
 const DNS_PORT: u16 = 53;
 
 impl Settings {
-    /// TCP ports of the brokers; mistakes are [`Settings::service`]'s to report.
+    /// Hosts and ports of the brokers that are named; mistakes are [`Settings::service`]'s to report.
+    pub(crate) fn endpoints(&self) -> Vec<(String, u16)> {
+        self.brokers().unwrap_or_default()
+    }
+
     pub(crate) fn tcp_ports(&self) -> Vec<u16> {
-        let hosts = self.brokers().unwrap_or_default().into_iter().map(|(_, port)| port);
+        let hosts = self.endpoints().into_iter().map(|(_, port)| port);
         hosts.chain(self.ports.iter().copied()).chain([DNS_PORT]).collect()
     }
 

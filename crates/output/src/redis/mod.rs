@@ -18,9 +18,13 @@ const TYPE: &str = "{type}";
 const ELSEWHERE: [&str; 5] = ["READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "MISCONF"];
 
 impl Settings {
-    /// TCP ports of the servers; mistakes are [`Settings::service`]'s to report.
+    /// Hosts and ports of the servers; mistakes are [`Settings::service`]'s to report.
+    pub(crate) fn endpoints(&self) -> Vec<(String, u16)> {
+        self.servers().unwrap_or_default()
+    }
+
     pub(crate) fn tcp_ports(&self) -> Vec<u16> {
-        self.servers().unwrap_or_default().into_iter().map(|(_, port)| port).collect()
+        self.endpoints().into_iter().map(|(_, port)| port).collect()
     }
 
     /// Names are looked up when the program starts only.

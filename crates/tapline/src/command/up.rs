@@ -89,7 +89,11 @@ impl Up {
             return Err(Failure::usage("--once is for files; an interface never ends: leave out -i or --once"));
         }
         if self.interfaces.is_empty() && self.read.is_empty() {
-            self.interfaces.push("any".to_owned());
+            let said: ProbeSaid = self.settings.load("probe").unwrap_or_default();
+            self.interfaces = said.interfaces;
+            if self.interfaces.is_empty() {
+                self.interfaces.push("any".to_owned());
+            }
         }
         for file in self.read.iter().filter(|file| file.as_path() != Path::new("-")) {
             std::fs::File::open(file).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
@@ -211,9 +215,9 @@ impl Up {
             format!("analyzer.status={}", unix(&place.analyzer)),
             "analyzer.start=\"oldest\"".to_owned(),
         ];
-        const STORE: &str = "analyzer.output.store.enabled=";
-        if !self.settings.sets_of("analyzer").any(|set| set.starts_with(STORE)) {
-            sets.push(format!("{STORE}true"));
+        let said: AnalyzerSaid = self.settings.load("analyzer").unwrap_or_default();
+        if said.output.store.enabled.is_none() {
+            sets.push("analyzer.output.store.enabled=true".to_owned());
         }
         start("analyzer", self.tapline("analyzer", &sets)?)
     }
@@ -245,6 +249,20 @@ impl Up {
         start("console", command)
     }
 
+    /// TCP endpoints of the programs that run here, and of the servers that outputs write to: their packets would feed themselves.
+    fn own_endpoints(&self, place: &Place) -> Result<Vec<String>, Failure> {
+        let analyzer: ::analyzer::Settings = self.settings.load("analyzer")?;
+        let servers = analyzer.output.servers().into_iter().map(|(host, port)| match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        });
+        let page = place.page().and_then(|address| {
+            let address = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
+            Some(address.split('/').next()?.to_owned())
+        });
+        Ok(servers.chain(page).chain(self.listen.clone()).collect())
+    }
+
     fn start_probe(&self, place: &Place, interfaces: &[String], file: Option<&Path>) -> Result<Child, Failure> {
         let mut command = Command::new(probe_program().map_err(Failure::failed)?);
         for interface in interfaces {
@@ -268,9 +286,38 @@ impl Up {
         for set in self.settings.sets_of("probe") {
             command.args(["--set", &set]);
         }
+        for endpoint in self.own_endpoints(place)? {
+            command.args(["--exclude", &endpoint]);
+        }
         command.arg("--collector").arg(format!("unix:{}", place.uplink.display()));
         start("probe", command)
     }
+}
+
+/// What the file, the environment or the command line say of the probe's section, as far as it matters here.
+#[derive(Default, serde::Deserialize, serde::Serialize)]
+#[serde(default)]
+struct ProbeSaid {
+    interfaces: Vec<String>,
+}
+
+/// The same of the analyzer's: whether the store is said to be on or off.
+#[derive(Default, serde::Deserialize, serde::Serialize)]
+#[serde(default)]
+struct AnalyzerSaid {
+    output: OutputSaid,
+}
+
+#[derive(Default, serde::Deserialize, serde::Serialize)]
+#[serde(default)]
+struct OutputSaid {
+    store: StoreSaid,
+}
+
+#[derive(Default, serde::Deserialize, serde::Serialize)]
+#[serde(default)]
+struct StoreSaid {
+    enabled: Option<bool>,
 }
 
 /// Asks the desktop to show it; without one, the address was printed.
