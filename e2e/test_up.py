@@ -59,6 +59,9 @@ class Up(unittest.TestCase):
                 self.assertEqual(status["NoNewPrivs"], "1")
                 if name == "analyzer":
                     self.assertEqual(status["Seccomp"], "2", "no seccomp filter")
+        # Who may open these sockets may read packets.
+        for name in ("collector", "console"):
+            self.assertEqual(os.stat(os.path.join(self.folder.name, "run", f"{name}.sock")).st_mode & 0o777, 0o660, name)
 
     def test_a_packet_can_be_grabbed_a_second_after_it_was_on_the_wire(self):
         self.programs.start_up("-i", self.lab.link)

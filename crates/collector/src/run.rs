@@ -120,7 +120,8 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
         for text in texts {
             let (socket, path) = listen::bind(key, text, allow)?;
             if let Some(path) = path {
-                give_socket(&path, &user).map_err(|error| RunError::Directory { path: path.clone(), error })?;
+                privilege::give_socket(&path, &user)
+                    .map_err(|error| RunError::Directory { path: path.clone(), error })?;
             }
             bound.push(socket);
         }
@@ -203,15 +204,6 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
     }
     tracing::info!("ended: everything received is durable");
     Ok(())
-}
-
-/// Lets the unprivileged user and its group use a socket that root bound.
-fn give_socket(path: &std::path::Path, user: &privilege::User) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    if privilege::is_root() {
-        std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))?;
-    }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
 }
 
 fn rotation(settings: &Settings) -> Result<Rotation, RunError> {

@@ -73,7 +73,7 @@ pub fn run(settings: &Settings, fields: Vec<FieldFacts>, stop: &AtomicBool) -> R
     for text in &settings.listen {
         let (bound, path) = listen::bind("console.listen", text, true)?;
         if let Some(path) = &path {
-            open_to_all(path).map_err(|source| RunError::Directory { path: path.clone(), source })?;
+            privilege::give_socket(path, &user).map_err(|source| RunError::Directory { path: path.clone(), source })?;
         }
         sockets.push(bound);
     }
@@ -136,10 +136,4 @@ fn address(bound: &Bound) -> Option<String> {
         Bound::Unix(_) => None,
         Bound::Tcp(listener) => listener.local_addr().ok().map(|address| format!("http://{address}/")),
     }
-}
-
-/// Who may reach the directory may ask, as with the analyzer's status.
-fn open_to_all(path: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
 }

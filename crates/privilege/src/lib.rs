@@ -6,6 +6,7 @@ mod system;
 
 use std::ffi::CString;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// The user that is taken when the configuration names none: the first of these that exists.
@@ -64,6 +65,17 @@ pub fn user(configured: Option<&str>) -> Result<User, PrivilegeError> {
 fn find(name: &str) -> Option<User> {
     let (uid, gid) = system::account(&CString::new(name).ok()?)?;
     Some(User { name: name.into(), uid, gid })
+}
+
+/// Lets the unprivileged user and its group use a Unix socket that was bound, and nobody else.
+///
+/// # Errors
+/// What the system says.
+pub fn give_socket(path: &Path, user: &User) -> io::Result<()> {
+    if is_root() {
+        std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))?;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
 }
 
 /// Gives a directory of the program's own, and what lies in it, to `user`; makes it if it is missing (mode 0750).
