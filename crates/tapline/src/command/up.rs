@@ -286,8 +286,10 @@ impl Up {
         for set in self.settings.sets_of("probe") {
             command.args(["--set", &set]);
         }
-        for endpoint in self.own_endpoints(place)? {
-            command.args(["--exclude", &endpoint]);
+        if file.is_none() {
+            for endpoint in self.own_endpoints(place)? {
+                command.args(["--exclude", &endpoint]);
+            }
         }
         command.arg("--collector").arg(format!("unix:{}", place.uplink.display()));
         start("probe", command)
