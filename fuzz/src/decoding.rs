@@ -49,18 +49,17 @@ struct Sent {
 }
 
 struct Documents {
-    text: Vec<u8>,
     ids: HashSet<String>,
     all: Vec<Value>,
 }
 
 impl Emit for Documents {
     fn event(&mut self, event: Event, _: bool) {
-        self.text.clear();
-        JsonWriter::new(decode::schema()).write(&event, &mut self.text);
-        let document: Value = match serde_json::from_slice(&self.text) {
+        let mut writer = JsonWriter::new(decode::schema());
+        let line = writer.write(&event);
+        let document: Value = match serde_json::from_slice(line) {
             Ok(document) => document,
-            Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&self.text)),
+            Err(error) => panic!("{error}: {}", String::from_utf8_lossy(line)),
         };
         let id = document["_id"].as_str().expect("an id").to_owned();
         assert!(self.ids.insert(id), "two events share an id: {document}");
@@ -72,7 +71,7 @@ fn run(config: &Config, link_type: u16, packets: &[Sent]) -> Vec<Value> {
     let observer = Arc::new(Observer { name: "fuzz".into(), epoch: "0".into(), is_file: true });
     let mut engine = Engine::new(config, observer).expect("the options are right");
     let interface = Interface { name: "i".into(), link_type: LinkType(link_type), snaplen: 0, filter: String::new() };
-    let mut out = Documents { text: Vec::new(), ids: HashSet::new(), all: Vec::new() };
+    let mut out = Documents { ids: HashSet::new(), all: Vec::new() };
     let mut clock = decode::Clock::default();
     for (number, sent) in packets.iter().enumerate() {
         let time = Timestamp::from_nanos(sent.nanos);

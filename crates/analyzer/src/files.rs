@@ -194,7 +194,6 @@ pub struct Ordered<W: Write> {
     waiting: Waiting,
     /// What timed out, once the input has ended.
     timed_out: Option<Sorted>,
-    text: Vec<u8>,
     stage: Stage,
     /// Events that ended at some time and say something about calls: the stage sees them in their order at the end.
     for_stage: Vec<Event>,
@@ -208,7 +207,6 @@ impl<W: Write> Ordered<W> {
             renderer,
             waiting: Waiting::new(),
             timed_out: None,
-            text: Vec::new(),
             stage: Stage::for_file(with_calls),
             for_stage: Vec::new(),
         }
@@ -239,9 +237,7 @@ impl<W: Write> Ordered<W> {
 
     fn write(&mut self, mut event: Event) -> io::Result<()> {
         if self.renderer.process(&mut event) {
-            self.text.clear();
-            self.renderer.render(&event, &mut self.text);
-            self.out.write_all(&self.text)?;
+            self.out.write_all(self.renderer.render(&event))?;
         }
         Ok(())
     }

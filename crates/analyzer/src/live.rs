@@ -580,7 +580,6 @@ struct Delivery {
     repeats: HashMap<usize, u64>,
     closed: bool,
     added: Added,
-    text: Vec<u8>,
 }
 
 impl Delivery {
@@ -598,17 +597,15 @@ impl Delivery {
             repeats: HashMap::new(),
             closed: false,
             added,
-            text: Vec::new(),
         }
     }
 
     /// Passes on what the stage has added.
     fn take_added(&mut self) {
         for mut event in std::mem::take(&mut self.added.stage.out) {
-            self.text.clear();
             if self.added.renderer.process(&mut event) {
-                self.added.renderer.render(&event, &mut self.text);
-                self.batch.push_written(event, &self.text);
+                let line = self.added.renderer.render(&event);
+                self.batch.push_written(event, line);
             }
         }
     }

@@ -19,9 +19,8 @@ impl Render for JsonLines {
         self.processors.apply(event)
     }
 
-    fn render(&mut self, event: &Event, out: &mut Vec<u8>) {
-        self.writer.write(event, out);
-        out.push(b'\n');
+    fn render(&mut self, event: &Event) -> &[u8] {
+        self.writer.write(event)
     }
 }
 
@@ -108,12 +107,11 @@ mod tests {
         let made: Vec<&str> = settings.fields().iter().map(|field| field.path).collect();
         assert!(made.contains(&"peer.ip") && made.contains(&"site.rack.row") && made.contains(&"dns.id"));
         let mut renderer = json_renderer(&settings, crate::schema())();
-        let (mut event, mut out) = (event(), Vec::new());
+        let mut event = event();
         assert!(renderer.process(&mut event));
-        renderer.render(&event, &mut out);
         let id = event.id();
         assert_eq!(
-            String::from_utf8(out).unwrap(),
+            String::from_utf8_lossy(renderer.render(&event)),
             format!(
                 r#"{{"_id":"{id}","@timestamp":"1970-01-01T00:00:00.000Z","host":{{"name":"web1"}},"peer":{{"ip":"10.8.9.1","port":54454}},"query":"class IN","site":{{"name":"vienna","rack":{{"row":4}}}},"tags":["lab","failed"],"type":"dns"}}"#
             ) + "\n"

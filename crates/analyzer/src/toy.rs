@@ -62,10 +62,12 @@ impl Factory for Make {
     }
 }
 
-struct Plain;
+#[derive(Default)]
+struct Plain(String);
 impl Render for Plain {
-    fn render(&mut self, event: &Event, out: &mut Vec<u8>) {
-        out.extend_from_slice(format!("{}-{}\n", event.origin.first_packet, event.origin.last_packet).as_bytes());
+    fn render(&mut self, event: &Event) -> &[u8] {
+        self.0 = format!("{}-{}\n", event.origin.first_packet, event.origin.last_packet);
+        self.0.as_bytes()
     }
 }
 
@@ -78,7 +80,7 @@ pub(crate) fn packet(host: u8) -> Vec<u8> {
 
 /// Workers that use it.
 pub(crate) fn parts() -> Parts {
-    Parts { decoders: Arc::new(Make), renderer: Arc::new(|| Box::new(Plain)) }
+    Parts { decoders: Arc::new(Make), renderer: Arc::new(|| Box::<Plain>::default()) }
 }
 
 /// One interface without a link header.

@@ -20,8 +20,8 @@ pub trait Render: Send {
         true
     }
 
-    /// Appends the event's bytes to `out`.
-    fn render(&mut self, event: &Event, out: &mut Vec<u8>);
+    /// The event's bytes.
+    fn render(&mut self, event: &Event) -> &[u8];
 }
 
 /// What a worker is made of, shared by all of them.
@@ -44,7 +44,6 @@ pub struct Worker {
     parts: Parts,
     renderer: Box<dyn Render>,
     decoders: HashMap<u32, Box<dyn Decoder>, ahash::RandomState>,
-    text: Vec<u8>,
     /// How often a decoder panicked.
     pub panics: u64,
     /// Its number and how many there are, if it is one of several: events of flows that belong to others are theirs to give out.
@@ -54,7 +53,6 @@ pub struct Worker {
 /// Renders what a decoder gives out and passes it on.
 struct Rendering<'w> {
     renderer: &'w mut dyn Render,
-    text: &'w mut Vec<u8>,
     one_of: Option<(u16, usize)>,
     packet: u64,
     take: &'w mut dyn Take,
@@ -68,9 +66,8 @@ impl Emit for Rendering<'_> {
             return;
         }
         if self.renderer.process(&mut event) {
-            self.text.clear();
-            self.renderer.render(&event, self.text);
-            self.take.take(event, completed.then_some(self.packet), self.text);
+            let text = self.renderer.render(&event);
+            self.take.take(event, completed.then_some(self.packet), text);
         }
     }
 }
@@ -79,7 +76,7 @@ impl Worker {
     /// A worker without streams yet.
     pub fn new(parts: Parts) -> Self {
         let renderer = (parts.renderer)();
-        Self { parts, renderer, decoders: HashMap::default(), text: Vec::new(), panics: 0, one_of: None }
+        Self { parts, renderer, decoders: HashMap::default(), panics: 0, one_of: None }
     }
 
     /// Decodes a packet.
@@ -129,7 +126,7 @@ impl Worker {
             },
         };
         let renderer = self.renderer.as_mut();
-        let mut rendering = Rendering { renderer, text: &mut self.text, one_of: self.one_of, packet, take };
+        let mut rendering = Rendering { renderer, one_of: self.one_of, packet, take };
         // After a panic the decoder is thrown away, so no half-changed state is seen again.
         if catch_unwind(AssertUnwindSafe(|| act(decoder.as_mut(), &mut rendering))).is_err() {
             self.panics += 1;

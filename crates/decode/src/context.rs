@@ -238,7 +238,7 @@ impl Context<'_> {
             Some(word) => event.put(&common::NETWORK_TRANSPORT, word),
             None => event.put_display(&common::NETWORK_TRANSPORT, self.flow.protocol),
         }
-        event.put_text(&common::NETWORK_COMMUNITY_ID, self.flow.community_id().as_str());
+        event.put_bytes(&common::NETWORK_COMMUNITY_ID, self.flow.community_id().as_bytes());
         event.put(&common::EVENT_KIND, "event");
         event.put(&common::EVENT_CATEGORY, Value::Words(&["network"]));
         event.put(&common::EVENT_DATASET, event_type);
@@ -253,10 +253,13 @@ impl Context<'_> {
         let vlans = self.flow.vlans.as_slice();
         match vlans {
             [] => {}
-            [one] => event.put_display(&common::NETWORK_VLAN_ID, one),
+            [one] => {
+                let id = event.digits(*one);
+                event.put(&common::NETWORK_VLAN_ID, id);
+            }
             several => {
-                let list = several.iter().map(|id| event.display(id)).collect();
-                event.put(&common::NETWORK_VLAN_ID, Value::List(list));
+                let ids: Vec<Value> = several.iter().map(|id| event.digits(*id)).collect();
+                event.put_list(&common::NETWORK_VLAN_ID, ids);
             }
         }
         if let Some(tunnel) = &self.flow.tunnel {
@@ -285,11 +288,8 @@ impl Context<'_> {
         }
         event.put(&common::NETWORK_BYTES, exchange.request_bytes + exchange.response_bytes.unwrap_or(0));
         event.put(&common::NETWORK_DIRECTION, self.direction(client.address, server.address));
-        let mut related = vec![client.address];
-        if server.address != client.address {
-            related.push(server.address);
-        }
-        event.put(&common::RELATED_IP, Value::list(related));
+        let other = (server.address != client.address).then_some(server.address);
+        event.put_list(&common::RELATED_IP, std::iter::once(client.address).chain(other));
         event.put(&common::EVENT_START, exchange.began.time);
         if let Some(ended) = exchange.ended {
             event.put(&common::EVENT_END, ended.time);

@@ -19,20 +19,15 @@ const OPTIONS: &[&str] = &[
 ];
 
 struct Written {
-    text: Vec<u8>,
     events: usize,
 }
 
 impl Emit for Written {
     fn event(&mut self, event: Event, _: bool) {
-        self.text.clear();
-        JsonWriter::new(decode::schema()).write(&event, &mut self.text);
-        assert!(std::str::from_utf8(&self.text).is_ok());
-        assert!(
-            serde_json::from_slice::<serde_json::Value>(&self.text).is_ok(),
-            "{}",
-            String::from_utf8_lossy(&self.text)
-        );
+        let mut writer = JsonWriter::new(decode::schema());
+        let line = writer.write(&event);
+        assert!(std::str::from_utf8(line).is_ok());
+        assert!(serde_json::from_slice::<serde_json::Value>(line).is_ok(), "{}", String::from_utf8_lossy(line));
         self.events += 1;
     }
 }
@@ -43,7 +38,7 @@ fn run(options: &str, link_type: u16, packets: &[(u64, Vec<u8>)]) -> usize {
     let mut engine = Engine::new(&config, observer).unwrap();
     let interface =
         Interface { name: "eth0".into(), link_type: LinkType(link_type), snaplen: 0, filter: String::new() };
-    let mut out = Written { text: Vec::new(), events: 0 };
+    let mut out = Written { events: 0 };
     let mut clock = Timestamp::ZERO;
     for (number, (nanos, data)) in packets.iter().enumerate() {
         let time = Timestamp::from_nanos(*nanos);

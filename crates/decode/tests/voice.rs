@@ -29,12 +29,7 @@ fn documents(fixture: &str, options: &str) -> Vec<Value> {
     }
     engine.finish(&mut output);
     let mut writer = JsonWriter::new(decode::schema());
-    let documents = output.events.iter().map(|(event, _)| {
-        let mut bytes = Vec::new();
-        writer.write(event, &mut bytes);
-        serde_json::from_slice(&bytes).unwrap()
-    });
-    documents.collect()
+    output.events.iter().map(|(event, _)| serde_json::from_slice(writer.write(event)).unwrap()).collect()
 }
 
 fn of_type<'a>(documents: &'a [Value], kind: &str) -> Vec<&'a Value> {

@@ -19,11 +19,13 @@ pub use field::{Field, Kind, Schema, SchemaError};
 pub use id::EventId;
 pub use json::JsonWriter;
 pub use place::Place;
-pub use value::{Key, Span, Value};
+pub use value::{Items, Key, Members, Span, Value};
 
 use packet::Timestamp;
-use std::fmt;
+use spare::Parts;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::{fmt, io};
 
 /// Where the packets of an event were captured and which they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +77,7 @@ pub struct Event {
     pub capture_loss: u64,
     /// What was wrong with its packets.
     pub anomalies: Vec<Anomaly>,
-    fields: Vec<(&'static Field, Value)>,
-    text: String,
+    parts: Parts,
     /// Bits of the [`Extra`]s that are left out.
     left_out: u16,
 }
@@ -95,7 +96,6 @@ pub enum Prune {
 impl Event {
     /// An event without fields yet.
     pub fn new(event_type: &'static str, time: Timestamp, origin: Origin) -> Self {
-        let (fields, text) = spare::take();
         Self {
             time,
             event_type,
@@ -104,8 +104,7 @@ impl Event {
             partial: false,
             capture_loss: 0,
             anomalies: Vec::new(),
-            fields,
-            text,
+            parts: Parts::take(),
             left_out: 0,
         }
     }
@@ -113,43 +112,54 @@ impl Event {
     /// Sets a field. Of a field set twice the last value counts.
     #[inline]
     pub fn put(&mut self, field: &'static Field, value: impl Into<Value>) {
-        self.fields.push((field, value.into()));
+        self.parts.fields.push((field, value.into()));
     }
 
     /// Sets a field to a text.
     #[inline]
     pub fn put_text(&mut self, field: &'static Field, text: &str) {
         let value = self.text(text);
-        self.fields.push((field, value));
+        self.parts.fields.push((field, value));
     }
 
     /// Sets a field to bytes from a peer, taken as UTF-8; what is none becomes U+FFFD.
     pub fn put_bytes(&mut self, field: &'static Field, bytes: &[u8]) {
         let value = self.bytes(bytes);
-        self.fields.push((field, value));
+        self.parts.fields.push((field, value));
     }
 
     /// Sets a field to a formatted text.
     pub fn put_display(&mut self, field: &'static Field, text: impl fmt::Display) {
         let value = self.display(text);
-        self.fields.push((field, value));
+        self.parts.fields.push((field, value));
     }
 
     /// Keeps a text in the event and hands out the value that stands for it, for use in lists and objects.
     #[inline]
     pub fn text(&mut self, text: &str) -> Value {
-        let start = self.text.len();
-        self.text.push_str(text);
+        let start = self.parts.text.len();
+        self.parts.text.extend_from_slice(text.as_bytes());
         self.since(start)
+    }
+
+    /// Keeps a text in the event as the key of a member.
+    pub fn text_key(&mut self, text: &str) -> Key {
+        let start = self.parts.text.len();
+        self.parts.text.extend_from_slice(text.as_bytes());
+        Key::Text(Span::since(start, self.parts.text.len()))
     }
 
     /// Like [`Event::text`] for bytes from a peer.
     pub fn bytes(&mut self, bytes: &[u8]) -> Value {
-        let start = self.text.len();
+        let (start, text) = (self.parts.text.len(), &mut self.parts.text);
+        if bytes.is_ascii() {
+            text.extend_from_slice(bytes);
+            return self.since(start);
+        }
         for chunk in bytes.utf8_chunks() {
-            self.text.push_str(chunk.valid());
+            text.extend_from_slice(chunk.valid().as_bytes());
             if !chunk.invalid().is_empty() {
-                self.text.push(char::REPLACEMENT_CHARACTER);
+                text.extend_from_slice("\u{fffd}".as_bytes());
             }
         }
         self.since(start)
@@ -157,32 +167,106 @@ impl Event {
 
     /// Like [`Event::text`] for a text in parts.
     pub fn joined(&mut self, parts: &[&str]) -> Value {
-        let start = self.text.len();
+        let start = self.parts.text.len();
         for part in parts {
-            self.text.push_str(part);
+            self.parts.text.extend_from_slice(part.as_bytes());
         }
         self.since(start)
     }
 
     /// Like [`Event::text`] for the digits of a number, where a number is told as a text.
     pub fn digits(&mut self, number: impl Into<u64>) -> Value {
-        let start = self.text.len();
-        let (digits, from) = json::digits(number.into());
-        // Only ASCII is ever written into it.
-        self.text.push_str(std::str::from_utf8(digits.get(from..json::DIGITS).unwrap_or_default()).unwrap_or_default());
+        let (start, number) = (self.parts.text.len(), number.into());
+        if number < 100_000_000 {
+            let (digits, length) = json::eight_digits(number as u32);
+            self.parts.text.extend_from_slice(&digits);
+            self.parts.text.truncate(start + length);
+        } else {
+            let (digits, from) = json::digits(number);
+            self.parts.text.extend_from_slice(digits.get(from..json::DIGITS).unwrap_or_default());
+        }
+        self.since(start)
+    }
+
+    /// Like [`Event::text`] for an address, where it is told as a text.
+    pub fn address(&mut self, address: IpAddr) -> Value {
+        let start = self.parts.text.len();
+        let (text, length) = json::ip_text(address);
+        self.parts.text.extend_from_slice(text.get(..length).unwrap_or_default());
         self.since(start)
     }
 
     /// Like [`Event::text`] for what can be formatted.
     pub fn display(&mut self, text: impl fmt::Display) -> Value {
-        let start = self.text.len();
-        // Writing into a String fails only if a Display implementation says so; then what was written stands.
-        let _ = fmt::Write::write_fmt(&mut self.text, format_args!("{text}"));
+        let start = self.parts.text.len();
+        // Writing into memory fails only if a Display implementation says so; then what was written stands.
+        let _ = io::Write::write_fmt(&mut self.parts.text, format_args!("{text}"));
         self.since(start)
     }
 
     fn since(&self, start: usize) -> Value {
-        Value::Text(Span { start: start as u32, length: (self.text.len() - start) as u32 })
+        Value::Text(Span::since(start, self.parts.text.len()))
+    }
+
+    /// A list of these values.
+    pub fn list(&mut self, values: impl IntoIterator<Item = impl Into<Value>>) -> Value {
+        let start = self.parts.items.len();
+        self.parts.items.extend(values.into_iter().map(Into::into));
+        Value::List(Items(Span::since(start, self.parts.items.len())))
+    }
+
+    /// Sets a field to a list.
+    pub fn put_list(&mut self, field: &'static Field, values: impl IntoIterator<Item = impl Into<Value>>) {
+        let value = self.list(values);
+        self.put(field, value);
+    }
+
+    /// An object of these members, in their order.
+    pub fn object<K: Into<Key>>(&mut self, members: impl IntoIterator<Item = (K, Value)>) -> Value {
+        let start = self.parts.members.len();
+        self.parts.members.extend(members.into_iter().map(|(key, value)| (key.into(), value)));
+        Value::Object(Members(Span::since(start, self.parts.members.len())))
+    }
+
+    /// An object of the members of another one of this event, and one more.
+    pub fn with_member(&mut self, object: Members, member: (Key, Value)) -> Value {
+        let members = &mut self.parts.members;
+        let start = members.len();
+        let range = object.0.range();
+        if range.end <= start {
+            members.extend_from_within(range);
+        }
+        members.push(member);
+        Value::Object(Members(Span::since(start, members.len())))
+    }
+
+    /// Takes a member out of an object: the object without it, and its value.
+    pub fn without_member(&mut self, object: Members, at: usize) -> Option<(Value, Value)> {
+        let members = self.members_mut(object);
+        let (_, value) = *members.get(at)?;
+        members.get_mut(at..)?.rotate_left(1);
+        let Members(Span { start, length }) = object;
+        Some((Value::Object(Members(Span { start, length: length - 1 })), value))
+    }
+
+    /// The values of a list of this event.
+    pub fn items(&self, list: Items) -> &[Value] {
+        self.parts.items.get(list.0.range()).unwrap_or_default()
+    }
+
+    /// The same, to be changed.
+    pub fn items_mut(&mut self, list: Items) -> &mut [Value] {
+        self.parts.items.get_mut(list.0.range()).unwrap_or_default()
+    }
+
+    /// The members of an object of this event, in their order.
+    pub fn members(&self, object: Members) -> &[(Key, Value)] {
+        self.parts.members.get(object.0.range()).unwrap_or_default()
+    }
+
+    /// The same, to be changed.
+    pub fn members_mut(&mut self, object: Members) -> &mut [(Key, Value)] {
+        self.parts.members.get_mut(object.0.range()).unwrap_or_default()
     }
 
     /// Notes an anomaly.
@@ -192,7 +276,7 @@ impl Event {
 
     /// The value of a field, if it is set.
     pub fn get(&self, field: &'static Field) -> Option<&Value> {
-        self.fields.iter().rev().find(|(set, _)| std::ptr::eq(*set, field)).map(|(_, value)| value)
+        self.parts.fields.iter().rev().find(|(set, _)| std::ptr::eq(*set, field)).map(|(_, value)| value)
     }
 
     /// The text that a value of this event stands for, if it is one.
@@ -215,23 +299,24 @@ impl Event {
 
     /// Takes a field away.
     pub fn remove(&mut self, field: &'static Field) {
-        self.fields.retain(|(set, _)| !std::ptr::eq(*set, field));
+        self.parts.fields.retain(|(set, _)| !std::ptr::eq(*set, field));
     }
 
     /// Takes away what `decide` says of fields and of members of objects, also in lists: told are the path and whether there can be
     /// something below it. Objects that this leaves without a member go too. [`Extra`]s are not asked about.
     pub fn prune(&mut self, mut decide: impl FnMut(&str, bool) -> Prune) {
-        let text = &self.text;
         let mut path = String::new();
-        self.fields.retain_mut(|(field, value)| match decide(field.path, has_members(value)) {
+        let mut fields = std::mem::take(&mut self.parts.fields);
+        fields.retain_mut(|(field, value)| match decide(field.path, self.has_members(*value)) {
             Prune::Keep => true,
             Prune::Drop => false,
             Prune::Inside => {
                 path.clear();
                 path.push_str(field.path);
-                prune_members(value, &mut path, text, &mut decide)
+                self.prune_inside(value, &mut path, &mut decide)
             }
         });
+        self.parts.fields = fields;
     }
 
     /// Leaves out what the event has beside its fields; [`Extra::Time`] and [`Extra::Type`] stay all the same.
@@ -243,17 +328,17 @@ impl Event {
 
     /// The fields, to be changed: as they were set, a later one with the same path counts.
     pub fn fields_mut(&mut self) -> &mut Vec<(&'static Field, Value)> {
-        &mut self.fields
+        &mut self.parts.fields
     }
 
     /// The text of a member's key.
     pub fn key<'a>(&'a self, key: &'a Key) -> &'a str {
-        key.text_in(&self.text)
+        as_text(key.bytes_in(&self.parts.text))
     }
 
     /// All fields in the order they were set.
     pub fn fields(&self) -> &[(&'static Field, Value)] {
-        &self.fields
+        &self.parts.fields
     }
 
     /// What stands in the event's `_id`: the same for the same packets, however often they are decoded.
@@ -262,52 +347,80 @@ impl Event {
     }
 
     pub(crate) fn span(&self, span: Span) -> &str {
-        let start = span.start as usize;
-        self.text.get(start..start + span.length as usize).unwrap_or_default()
+        as_text(self.span_bytes(span))
     }
-}
 
-fn has_members(value: &Value) -> bool {
-    match value {
-        Value::Object(_) => true,
-        Value::List(values) => values.iter().any(has_members),
-        _ => false,
+    pub(crate) fn text_bytes(&self) -> &[u8] {
+        &self.parts.text
     }
-}
 
-/// Whether something is left.
-fn prune_members(
-    value: &mut Value,
-    path: &mut String,
-    text: &str,
-    decide: &mut impl FnMut(&str, bool) -> Prune,
-) -> bool {
-    match value {
-        Value::Object(members) => {
-            let length = path.len();
-            members.retain_mut(|(key, value)| {
-                path.truncate(length);
-                path.push('.');
-                path.push_str(key.text_in(text));
-                match decide(path, has_members(value)) {
-                    Prune::Keep => true,
-                    Prune::Drop => false,
-                    Prune::Inside => prune_members(value, path, text, decide),
+    pub(crate) fn span_bytes(&self, span: Span) -> &[u8] {
+        self.parts.text.get(span.range()).unwrap_or_default()
+    }
+
+    fn has_members(&self, value: Value) -> bool {
+        match value {
+            Value::Object(_) => true,
+            Value::List(list) => self.items(list).iter().any(|value| self.has_members(*value)),
+            _ => false,
+        }
+    }
+
+    /// Whether something is left.
+    fn prune_inside(
+        &mut self,
+        value: &mut Value,
+        path: &mut String,
+        decide: &mut impl FnMut(&str, bool) -> Prune,
+    ) -> bool {
+        match value {
+            Value::Object(Members(span)) => {
+                let (length, mut kept) = (path.len(), 0);
+                for at in span.range() {
+                    let Some((key, mut value)) = self.parts.members.get(at).copied() else { break };
+                    path.truncate(length);
+                    path.push('.');
+                    path.push_str(self.key(&key));
+                    let stays = match decide(path, self.has_members(value)) {
+                        Prune::Keep => true,
+                        Prune::Drop => false,
+                        Prune::Inside => self.prune_inside(&mut value, path, decide),
+                    };
+                    if stays && let Some(place) = self.parts.members.get_mut(span.start as usize + kept) {
+                        *place = (key, value);
+                        kept += 1;
+                    }
                 }
-            });
-            path.truncate(length);
-            !members.is_empty()
+                path.truncate(length);
+                span.length = kept as u32;
+                kept > 0
+            }
+            Value::List(Items(span)) => {
+                let mut kept = 0;
+                for at in span.range() {
+                    let Some(mut value) = self.parts.items.get(at).copied() else { break };
+                    if self.prune_inside(&mut value, path, decide)
+                        && let Some(place) = self.parts.items.get_mut(span.start as usize + kept)
+                    {
+                        *place = value;
+                        kept += 1;
+                    }
+                }
+                span.length = kept as u32;
+                kept > 0
+            }
+            _ => true,
         }
-        Value::List(values) => {
-            values.retain_mut(|value| prune_members(value, path, text, decide));
-            !values.is_empty()
-        }
-        _ => true,
     }
+}
+
+/// The events' texts are always UTF-8.
+fn as_text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 impl Drop for Event {
     fn drop(&mut self) {
-        spare::give(std::mem::take(&mut self.fields), std::mem::take(&mut self.text));
+        std::mem::take(&mut self.parts).give_back();
     }
 }

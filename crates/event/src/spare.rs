@@ -1,38 +1,61 @@
 //! The memory of events that are gone, for those that come: most live only until their JSON is written. A few per thread.
 
-use crate::{Field, Value};
+use crate::{Field, Key, Value};
 use std::cell::RefCell;
 
-type Fields = Vec<(&'static Field, Value)>;
+/// What an event consists of, beside what every event has.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Parts {
+    /// As they were set; a later one with the same path counts.
+    pub(crate) fields: Vec<(&'static Field, Value)>,
+    /// All texts, in UTF-8.
+    pub(crate) text: Vec<u8>,
+    /// What the lists hold.
+    pub(crate) items: Vec<Value>,
+    /// What the objects hold.
+    pub(crate) members: Vec<(Key, Value)>,
+}
 
 /// So many are kept per thread.
 const KEPT: usize = 4;
-/// What has grown beyond this many fields or bytes of text is given back.
+/// What has grown beyond this many fields, bytes of text, or values in lists or objects is given back.
 const FIELDS_MAX: usize = 128;
 const TEXT_MAX: usize = 16 * 1024;
+const NESTED_MAX: usize = 512;
 
 thread_local! {
-    static SPARE: RefCell<Vec<(Fields, String)>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Parts>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Room for the fields and texts of an event, both empty.
-pub(crate) fn take() -> (Fields, String) {
-    let spare = SPARE.try_with(|spare| spare.borrow_mut().pop());
-    spare.ok().flatten().unwrap_or_else(|| (Vec::with_capacity(48), String::with_capacity(512)))
-}
-
-/// Keeps the room of an event that is gone.
-pub(crate) fn give(mut fields: Fields, mut text: String) {
-    fields.clear();
-    text.clear();
-    if fields.capacity() > FIELDS_MAX || text.capacity() > TEXT_MAX {
-        return;
+impl Parts {
+    /// Room for an event, empty.
+    pub(crate) fn take() -> Self {
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop());
+        spare.ok().flatten().unwrap_or_else(|| Self {
+            fields: Vec::with_capacity(48),
+            text: Vec::with_capacity(512),
+            ..Self::default()
+        })
     }
-    // When a thread ends there may be no place for it any more: then it is freed.
-    let _ = SPARE.try_with(|spare| {
-        let mut spare = spare.borrow_mut();
-        if spare.len() < KEPT {
-            spare.push((fields, text));
+
+    /// Keeps the room of an event that is gone.
+    pub(crate) fn give_back(mut self) {
+        let is_large = self.fields.capacity() > FIELDS_MAX
+            || self.text.capacity() > TEXT_MAX
+            || self.items.capacity().max(self.members.capacity()) > NESTED_MAX;
+        if is_large {
+            return;
         }
-    });
+        self.fields.clear();
+        self.text.clear();
+        self.items.clear();
+        self.members.clear();
+        // When a thread ends there may be no place for it any more: then it is freed.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < KEPT {
+                spare.push(self);
+            }
+        });
+    }
 }

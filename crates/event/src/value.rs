@@ -1,17 +1,38 @@
-//! Values of fields. Texts live in the event's own buffer, so that an event costs a few allocations, not one per field.
+//! Values of fields. Texts, lists and objects live in the event's own buffers: a value is a few words to be copied, and an event
+//! costs no allocation per field.
 
 use packet::Timestamp;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
-/// A piece of the event's text buffer. Valid only with the event that made it.
+/// A piece of one of the event's buffers. Valid only with the event that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     pub(crate) start: u32,
     pub(crate) length: u32,
 }
 
+impl Span {
+    /// From `start` to the end of a buffer that has grown to `end`.
+    pub(crate) const fn since(start: usize, end: usize) -> Self {
+        Self { start: start as u32, length: (end - start) as u32 }
+    }
+
+    pub(crate) const fn range(self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.length as usize
+    }
+}
+
+/// The values of a list: [`Event::items`](crate::Event::items) gives them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Items(pub(crate) Span);
+
+/// The members of an object: [`Event::members`](crate::Event::members) gives them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Members(pub(crate) Span);
+
 /// The value of a field.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value {
     /// True or false.
     Bool(bool),
@@ -32,11 +53,11 @@ pub enum Value {
     /// An Ethernet address, printed as `0A-00-27-00-00-00` (RFC 7042, as ECS asks).
     Mac([u8; 6]),
     /// Several values.
-    List(Vec<Value>),
+    List(Items),
     /// Several texts known when the program was built.
     Words(&'static [&'static str]),
     /// A nested object, keys in the order given.
-    Object(Vec<(Key, Value)>),
+    Object(Members),
 }
 
 /// The key of a member of an object.
@@ -55,18 +76,27 @@ impl From<&'static str> for Key {
 }
 
 impl Key {
-    pub(crate) fn text_in(self, text: &str) -> &str {
+    pub(crate) fn bytes_in(self, text: &[u8]) -> &[u8] {
         match self {
-            Self::Static(key) => key,
-            Self::Text(span) => {
-                let start = span.start as usize;
-                text.get(start..start + span.length as usize).unwrap_or_default()
-            }
+            Self::Static(key) => key.as_bytes(),
+            Self::Text(span) => text.get(span.range()).unwrap_or_default(),
         }
     }
 }
 
 impl Value {
+    /// Of a text of the packets its last `length` bytes, which must begin where a character does. Anything else, or a shorter text,
+    /// is given as it is.
+    #[must_use]
+    pub fn end(self, length: usize) -> Self {
+        match self {
+            Self::Text(Span { start, length: whole }) if length <= whole as usize => {
+                Self::Text(Span { start: start + whole - length as u32, length: length as u32 })
+            }
+            other => other,
+        }
+    }
+
     /// Of a text its first `length` bytes, which must end where a character does. Anything else, or a shorter text, stays.
     pub fn cut(&mut self, length: usize) {
         match self {
@@ -74,16 +104,6 @@ impl Value {
             Self::Text(span) => span.length = span.length.min(u32::try_from(length).unwrap_or(u32::MAX)),
             _ => {}
         }
-    }
-
-    /// An object of members with fixed names.
-    pub fn object<const N: usize>(members: [(&'static str, Value); N]) -> Self {
-        Self::Object(members.into_iter().map(|(key, value)| (Key::Static(key), value)).collect())
-    }
-
-    /// A list.
-    pub fn list(values: impl IntoIterator<Item = impl Into<Value>>) -> Self {
-        Self::List(values.into_iter().map(Into::into).collect())
     }
 }
 
@@ -114,6 +134,5 @@ from! {
     Ipv6Addr => |value| Self::Ip(value.into());
     Timestamp => |value| Self::Time(value);
     [u8; 6] => |value| Self::Mac(value);
-    Vec<Value> => |value| Self::List(value);
     &'static [&'static str] => |value| Self::Words(value);
 }

@@ -19,10 +19,8 @@ impl EventBatch {
 
     /// Adds an event and writes its JSON.
     pub fn push(&mut self, event: Event, writer: &mut JsonWriter<'_>) {
-        writer.write(&event, &mut self.json);
-        self.json.push(b'\n');
-        self.ends.push(self.json.len());
-        self.events.push(event);
+        let line = writer.write(&event);
+        self.push_written(event, line);
     }
 
     /// Adds an event whose JSON line, line end included, is written already.

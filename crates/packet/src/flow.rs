@@ -210,6 +210,11 @@ impl CommunityId {
         // Only ASCII is ever written into it.
         std::str::from_utf8(&self.0).unwrap_or("")
     }
+
+    /// The same as bytes.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl fmt::Display for CommunityId {

@@ -86,14 +86,6 @@ impl Timestamp {
 
     /// The time as RFC 3339 in UTC with 3, 6 or 9 decimals, the fewest that lose nothing: the text, and how long it is.
     pub fn rfc3339(self) -> ([u8; 30], usize) {
-        let nanos = self.subsecond_nanos();
-        let digits = if nanos % 1_000_000 == 0 {
-            3
-        } else if nanos % 1_000 == 0 {
-            6
-        } else {
-            9
-        };
         let (year, month, day, hour, minute, second) = self.civil();
         let mut text = *b"0000-00-00T00:00:00.000000000Z";
         let mut pair = |at: usize, value: u32| text[at..at + 2].copy_from_slice(&PAIRS[(value % 100) as usize]);
@@ -104,13 +96,8 @@ impl Timestamp {
         pair(11, hour);
         pair(14, minute);
         pair(17, second);
-        pair(20, nanos / 10_000_000);
-        pair(22, nanos / 100_000);
-        pair(24, nanos / 1000);
-        pair(26, nanos / 10);
-        text[28] = b'0' + (nanos % 10) as u8;
-        text[20 + digits] = b'Z';
-        (text, 21 + digits)
+        let length = put_fraction(&mut text, self.subsecond_nanos());
+        (text, length)
     }
 
     /// Appends that.
@@ -118,6 +105,57 @@ impl Timestamp {
         let (text, length) = self.rfc3339();
         out.extend_from_slice(text.get(..length).unwrap_or_default());
     }
+}
+
+/// Times as text, one after the other: most lie within the second of the one before, whose text is kept.
+#[derive(Debug, Clone)]
+pub struct TimeText {
+    /// The second that `text` tells.
+    second: u64,
+    text: [u8; 30],
+}
+
+impl Default for TimeText {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TimeText {
+    /// Of no time yet.
+    pub const fn new() -> Self {
+        Self { second: u64::MAX, text: [0; 30] }
+    }
+
+    /// What [`Timestamp::rfc3339`] gives.
+    #[inline]
+    pub fn rfc3339(&mut self, time: Timestamp) -> (&[u8; 30], usize) {
+        if time.seconds() != self.second {
+            (self.text, _) = Timestamp::from_parts(time.seconds(), 1).rfc3339();
+            self.second = time.seconds();
+        }
+        let length = put_fraction(&mut self.text, time.subsecond_nanos());
+        (&self.text, length)
+    }
+}
+
+/// Puts the fewest decimals behind the seconds that lose nothing, three at least; tells how long the whole is.
+#[inline]
+fn put_fraction(text: &mut [u8; 30], nanos: u32) -> usize {
+    let (millis, micros) = (nanos / 1_000_000, nanos / 1_000);
+    let mut pair = |at: usize, value: u32| text[at..at + 2].copy_from_slice(&PAIRS[(value % 100) as usize]);
+    pair(20, millis / 10);
+    pair(22, nanos / 100_000);
+    let digits = if millis * 1_000_000 == nanos {
+        3
+    } else {
+        pair(24, micros);
+        pair(26, nanos / 10);
+        text[28] = b'0' + (nanos % 10) as u8;
+        if micros * 1_000 == nanos { 6 } else { 9 }
+    };
+    text[20 + digits] = b'Z';
+    21 + digits
 }
 
 /// The digits of 0 to 99: two at once, since a division costs more than a look into a table.
@@ -156,5 +194,17 @@ mod tests {
         assert_eq!(at(1_440_662_455, 638_957_001), "2015-08-27T08:00:55.638957001Z");
         assert_eq!(at(951_782_400, 120_000_000), "2000-02-29T00:00:00.120Z");
         assert_eq!(at(4_102_444_800, 0), "2100-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_kept_second_changes_nothing() {
+        let mut kept = TimeText::new();
+        for (seconds, nanos) in
+            [(5, 1), (5, 20), (5, 120_000_000), (5, 999_999_999), (6, 0), (5, 638_957_000), (0, 0), (5, 123_456_789)]
+        {
+            let time = Timestamp::from_parts(seconds, nanos);
+            let (text, length) = kept.rfc3339(time);
+            assert_eq!(String::from_utf8_lossy(&text[..length]), time.to_string());
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `add_fields`: values of the configuration, the same in every event. What is there under their names is replaced.
 
-use event::{Event, Key, Kind, Value};
+use event::{Event, Kind, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
@@ -95,17 +95,19 @@ fn constant(literal: &Literal, into: Option<Kind>) -> Result<Constant, &'static 
 impl Constant {
     fn value(&self, event: &mut Event) -> Value {
         match self {
-            Self::Plain(value) => value.clone(),
+            Self::Plain(value) => *value,
             Self::Text(text) => event.text(text),
-            Self::List(values) => Value::List(values.iter().map(|value| value.value(event)).collect()),
+            Self::List(values) => {
+                let values: Vec<Value> = values.iter().map(|value| value.value(event)).collect();
+                event.list(values)
+            }
             Self::Table(members) => {
                 let mut object = Vec::with_capacity(members.len());
                 for (key, value) in members {
-                    if let Value::Text(key) = event.text(key) {
-                        object.push((Key::Text(key), value.value(event)));
-                    }
+                    let key = event.text_key(key);
+                    object.push((key, value.value(event)));
                 }
-                Value::Object(object)
+                event.object(object)
             }
         }
     }

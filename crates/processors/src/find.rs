@@ -83,8 +83,9 @@ pub(crate) fn any(event: &Event, path: &str, mut test: impl FnMut(Found<'_>) -> 
 
 fn any_in(event: &Event, value: &Value, rest: &str, test: &mut impl FnMut(Found<'_>) -> bool) -> bool {
     match value {
-        Value::List(values) => values.iter().any(|value| any_in(event, value, rest, test)),
-        Value::Object(members) if !rest.is_empty() => members
+        Value::List(list) => event.items(*list).iter().any(|value| any_in(event, value, rest, test)),
+        Value::Object(object) if !rest.is_empty() => event
+            .members(*object)
             .iter()
             .any(|(key, value)| rest_below(rest, event.key(key)).is_some_and(|rest| any_in(event, value, rest, test))),
         _ if !rest.is_empty() => false,
@@ -119,8 +120,9 @@ pub(crate) fn is_there(event: &Event, path: &str) -> bool {
 fn is_in(event: &Event, value: &Value, rest: &str) -> bool {
     match value {
         _ if rest.is_empty() => true,
-        Value::List(values) => values.iter().any(|value| is_in(event, value, rest)),
-        Value::Object(members) => members
+        Value::List(list) => event.items(*list).iter().any(|value| is_in(event, value, rest)),
+        Value::Object(object) => event
+            .members(*object)
             .iter()
             .any(|(key, value)| rest_below(rest, event.key(key)).is_some_and(|rest| is_in(event, value, rest))),
         _ => false,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use event::{Event, Extra, Field, Key, Kind, Value, common};
+use event::{Event, Extra, Field, Kind, Value, common};
 
 use crate::find::is_below;
 use crate::literal::check_path;
@@ -159,12 +159,13 @@ pub(crate) fn what(kind: Kind) -> &'static str {
 
 impl Target {
     /// Its value in an event.
-    pub(crate) fn get<'e>(&self, event: &'e Event) -> Option<&'e Value> {
+    pub(crate) fn get(&self, event: &Event) -> Option<Value> {
         match self {
-            Self::Field(field) => event.get(field),
+            Self::Field(field) => event.get(field).copied(),
             Self::Member(field, member) => match event.get(field)? {
-                Value::Object(members) => {
-                    members.iter().rev().find(|(key, _)| event.key(key) == member).map(|(_, value)| value)
+                Value::Object(object) => {
+                    let mut members = event.members(*object).iter().rev();
+                    members.find(|(key, _)| event.key(key) == member).map(|(_, value)| *value)
                 }
                 _ => None,
             },
@@ -182,14 +183,13 @@ impl Target {
                 Some(value)
             }
             Self::Member(field, member) => {
-                let object = event.get(field)?;
-                let Value::Object(members) = object else { return None };
-                let at = members.iter().rposition(|(key, _)| event.key(key) == member)?;
-                let place = event.fields().iter().rposition(|(set, _)| std::ptr::eq(*set, *field))?;
-                match event.fields_mut().get_mut(place) {
-                    Some((_, Value::Object(members))) => Some(members.remove(at).1),
-                    _ => None,
+                let Value::Object(object) = *event.get(field)? else { return None };
+                let at = event.members(object).iter().rposition(|(key, _)| event.key(key) == member)?;
+                let (without, value) = event.without_member(object, at)?;
+                if let Some(place) = place_of(event, field) {
+                    *place = without;
                 }
+                Some(value)
             }
         }
     }
@@ -201,22 +201,30 @@ impl Target {
                 if let Some(extra) = Extra::ALL.iter().find(|extra| std::ptr::eq(extra.field(), *field)) {
                     event.leave_out(*extra);
                 }
-                match event.fields_mut().iter_mut().rev().find(|(set, _)| std::ptr::eq(*set, *field)) {
-                    Some((_, old)) => *old = value,
+                match place_of(event, field) {
+                    Some(place) => *place = value,
                     None => event.put(field, value),
                 }
             }
             Self::Member(field, member) => {
-                drop(self.take(event));
-                let Value::Text(key) = event.text(member) else { return };
-                let member = (Key::Text(key), value);
-                match event.fields_mut().iter_mut().rev().find(|(set, _)| std::ptr::eq(*set, *field)) {
-                    Some((_, Value::Object(members))) => members.push(member),
-                    _ => event.put(field, Value::Object(vec![member])),
+                self.take(event);
+                let member = (event.text_key(member), value);
+                let object = match event.get(field) {
+                    Some(Value::Object(object)) => event.with_member(*object, member),
+                    _ => event.object([member]),
+                };
+                match place_of(event, field) {
+                    Some(place) => *place = object,
+                    None => event.put(field, object),
                 }
             }
         }
     }
+}
+
+/// Where the value of a field stands that counts.
+fn place_of<'e>(event: &'e mut Event, field: &'static Field) -> Option<&'e mut Value> {
+    event.fields_mut().iter_mut().rev().find(|(set, _)| std::ptr::eq(*set, field)).map(|(_, value)| value)
 }
 
 /// Adds a remark to `error.message`, beside what a decoder said there.
@@ -229,17 +237,14 @@ pub(crate) fn remark(event: &mut Event, text: impl std::fmt::Display) {
 pub(crate) fn append(event: &mut Event, target: &Target, more: impl IntoIterator<Item = Value>) {
     let mut values = match target.take(event) {
         None => Vec::new(),
-        Some(Value::List(values)) => values,
+        Some(Value::List(list)) => event.items(list).to_vec(),
         Some(Value::Words(words)) => words.iter().map(|word| Value::Static(word)).collect(),
         Some(value) => vec![value],
     };
     values.extend(more);
-    let value = match values.pop() {
-        Some(only) if values.is_empty() && is_single(target) => only,
-        last => {
-            values.extend(last);
-            Value::List(values)
-        }
+    let value = match values.as_slice() {
+        [only] if is_single(target) => *only,
+        all => event.list(all.iter().copied()),
     };
     target.set(event, value);
 }

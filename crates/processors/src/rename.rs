@@ -1,7 +1,7 @@
 //! `rename` and `copy_fields`: values under other names. An object goes with everything below it.
 //! Neither writes over what is there; into lists of objects neither reaches.
 
-use event::{Event, Extra, ExtraValue, Kind, Value};
+use event::{Anomaly, Event, Extra, ExtraValue, Kind, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
@@ -209,13 +209,13 @@ impl Source {
     fn value(&self, event: &mut Event, is_taken: bool) -> Option<Value> {
         let extra = match self {
             Self::Field(target) if is_taken => return target.take(event),
-            Self::Field(target) => return target.get(event).cloned(),
+            Self::Field(target) => return target.get(event),
             Self::Extra(extra) => *extra,
         };
         let own = Target::Field(extra.field());
-        if let Some(set) = own.get(event).cloned() {
+        if let Some(set) = own.get(event) {
             if is_taken {
-                drop(own.take(event));
+                own.take(event);
             }
             return Some(set);
         }
@@ -227,11 +227,12 @@ impl Source {
                 let text = text.to_owned();
                 event.text(&text)
             }
-            ExtraValue::Anomalies(list) => Value::List(
-                list.iter()
-                    .map(|anomaly| Value::object([("name", anomaly.name.into()), ("offset", anomaly.offset.into())]))
-                    .collect(),
-            ),
+            ExtraValue::Anomalies(list) => {
+                let list = list.to_owned();
+                let object = |one: &Anomaly| event.object([("name", one.name.into()), ("offset", one.offset.into())]);
+                let objects: Vec<Value> = list.iter().map(object).collect();
+                event.list(objects)
+            }
         };
         if is_taken {
             event.leave_out(extra);

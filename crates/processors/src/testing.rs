@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use event::{Event, JsonWriter, Key, Observer, Origin, Schema, Value, common};
+use event::{Event, JsonWriter, Key, Observer, Origin, Schema, common};
 
 use crate::Processors;
 
@@ -40,22 +40,24 @@ pub(crate) fn event() -> Event {
     event.put_text(&common::CLIENT_DOMAIN, "10.0.0.7");
     event.put_text(&common::USER_NAME, "äöü€x");
     event.put(&common::EVENT_CATEGORY, &["network", "web"] as &[&str]);
-    let (Value::Text(host), shop) = (event.text("host"), event.text("shop.example")) else { panic!("a text") };
-    event.put(&HEADERS, Value::Object(vec![(Key::Text(host), shop), (Key::Static("accept"), "*/*".into())]));
+    let (host, shop) = (event.text_key("host"), event.text("shop.example"));
+    let headers = event.object([(host, shop), (Key::Static("accept"), "*/*".into())]);
+    event.put(&HEADERS, headers);
     let (a, b) = (event.text("a.example"), event.text("b.example"));
-    event.put(&ANSWERS, vec![Value::object([("name", a), ("ttl", 5u8.into())]), Value::object([("name", b)])]);
+    let answers = [event.object([("name", a), ("ttl", 5u8.into())]), event.object([("name", b)])];
+    event.put_list(&ANSWERS, answers);
     event.put(&FLOW_FINAL, true);
     event.put(&LOAD, 0.5);
     let tag = event.text("edge");
-    event.put(&common::TAGS, vec![tag]);
+    event.put_list(&common::TAGS, [tag]);
     event.anomaly("http.cut", 7);
     event
 }
 
 pub(crate) fn written(event: &Event) -> serde_json::Value {
-    let mut out = Vec::new();
-    JsonWriter::new(schema()).write(event, &mut out);
-    serde_json::from_slice(&out).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&out)))
+    let mut writer = JsonWriter::new(schema());
+    let line = writer.write(event);
+    serde_json::from_slice(line).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(line)))
 }
 
 /// From a file with `[[processors]]`.

@@ -78,52 +78,72 @@ impl Truncation {
     }
 
     pub(crate) fn apply(&self, event: &mut Event) {
-        // Taken out, so that the texts can be read meanwhile.
-        let mut fields = std::mem::take(event.fields_mut());
         let mut was_cut = false;
-        if !self.fail_on_error || self.fields.iter().all(|path| self.is_possible(&fields, event, path)) {
+        if !self.fail_on_error || self.fields.iter().all(|path| self.is_possible(event, path)) {
             for path in &self.fields {
-                for (field, value) in fields.iter_mut().rev() {
-                    if let Some(rest) = rest_below(path, field.path) {
-                        was_cut |= self.cut(value, rest, event);
-                        break;
-                    }
+                let found = event.fields().iter().enumerate().rev();
+                let mut found =
+                    found.filter_map(|(at, (field, value))| Some((at, rest_below(path, field.path)?, *value)));
+                if let Some((at, rest, value)) = found.next()
+                    && let Some(cut) = self.cut(value, rest, event)
+                    && let Some((_, place)) = event.fields_mut().get_mut(at)
+                {
+                    *place = cut;
+                    was_cut = true;
                 }
             }
         }
-        *event.fields_mut() = fields;
         if was_cut {
             append(event, &self.flags, [Value::Static("truncated")]);
         }
     }
 
-    /// Whether something was cut.
-    fn cut(&self, value: &mut Value, rest: &str, event: &Event) -> bool {
+    /// What is left of a value of which something was cut.
+    fn cut(&self, mut value: Value, rest: &str, event: &mut Event) -> Option<Value> {
         match value {
-            Value::List(values) => values.iter_mut().fold(false, |any, value| self.cut(value, rest, event) | any),
-            Value::Object(members) if !rest.is_empty() => members.iter_mut().fold(false, |any, (key, value)| {
-                rest_below(rest, event.key(key)).is_some_and(|rest| self.cut(value, rest, event)) | any
-            }),
-            _ if !rest.is_empty() => false,
-            Value::Words(words) => {
-                if words.iter().all(|word| self.limit.end(word).is_none()) {
-                    return false;
+            Value::List(list) => {
+                let mut was_cut = false;
+                for at in 0..event.items(list).len() {
+                    if let Some(item) = event.items(list).get(at).copied()
+                        && let Some(cut) = self.cut(item, rest, event)
+                        && let Some(place) = event.items_mut(list).get_mut(at)
+                    {
+                        *place = cut;
+                        was_cut = true;
+                    }
                 }
-                *value = Value::List(words.iter().map(|word| Value::Static(word)).collect());
-                self.cut(value, rest, event)
+                was_cut.then_some(value)
             }
-            _ => match event.as_str(value).and_then(|text| self.limit.end(text)) {
-                Some(end) => {
-                    value.cut(end);
-                    true
+            Value::Object(object) if !rest.is_empty() => {
+                let mut was_cut = false;
+                for at in 0..event.members(object).len() {
+                    if let Some((key, member)) = event.members(object).get(at).copied()
+                        && let Some(rest) = rest_below(rest, event.key(&key))
+                        && let Some(cut) = self.cut(member, rest, event)
+                        && let Some(place) = event.members_mut(object).get_mut(at)
+                    {
+                        place.1 = cut;
+                        was_cut = true;
+                    }
                 }
-                None => false,
-            },
+                was_cut.then_some(value)
+            }
+            _ if !rest.is_empty() => None,
+            Value::Words(words) => {
+                words.iter().find(|word| self.limit.end(word).is_some())?;
+                let list = event.list(words.iter().copied());
+                self.cut(list, rest, event)
+            }
+            _ => {
+                let end = self.limit.end(event.as_str(&value)?)?;
+                value.cut(end);
+                Some(value)
+            }
         }
     }
 
-    fn is_possible(&self, fields: &[(&'static event::Field, Value)], event: &Event, path: &str) -> bool {
-        let found = fields.iter().rev().find_map(|(field, value)| Some((rest_below(path, field.path)?, value)));
+    fn is_possible(&self, event: &Event, path: &str) -> bool {
+        let found = event.fields().iter().rev().find_map(|(field, value)| Some((rest_below(path, field.path)?, value)));
         match found {
             None => self.ignore_missing,
             Some((rest, value)) => match is_text(value, rest, event) {
@@ -138,8 +158,9 @@ impl Truncation {
 fn is_text(value: &Value, rest: &str, event: &Event) -> Option<bool> {
     let all = |found: &mut dyn Iterator<Item = bool>| found.reduce(|a, b| a && b);
     match value {
-        Value::List(values) => all(&mut values.iter().filter_map(|value| is_text(value, rest, event))),
-        Value::Object(members) if !rest.is_empty() => all(&mut members
+        Value::List(list) => all(&mut event.items(*list).iter().filter_map(|value| is_text(value, rest, event))),
+        Value::Object(object) if !rest.is_empty() => all(&mut event
+            .members(*object)
             .iter()
             .filter_map(|(key, value)| rest_below(rest, event.key(key)).and_then(|rest| is_text(value, rest, event)))),
         _ if !rest.is_empty() => None,

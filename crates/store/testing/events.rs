@@ -196,15 +196,15 @@ impl Events {
                 event.put(&SERVER_PORT, port);
             }
             event.put(&NETWORK_BYTES, bytes.0 + bytes.1);
-            event.put(&RELATED_IP, Value::list([client, server]));
+            event.put_list(&RELATED_IP, [client, server]);
         }
         let duration = self.random.below(5_000_000_000);
         event.put(&EVENT_START, event.time);
         event.put(&EVENT_END, event.time.plus_nanos(duration));
         event.put(&EVENT_DURATION, duration);
         event.put(&EVENT_KIND, "event");
-        event.put(&EVENT_CATEGORY, Value::list(["network"]));
-        event.put(&EVENT_TYPE, Value::list(["connection", "protocol"]));
+        event.put_list(&EVENT_CATEGORY, ["network"]);
+        event.put_list(&EVENT_TYPE, ["connection", "protocol"]);
         event.put(&NETWORK_TYPE, "ipv4");
         event.put(&NETWORK_TRANSPORT, if matches!(kind, "dns" | "rtp" | "sip") { "udp" } else { "tcp" });
         event.put(&NETWORK_DIRECTION, "internal");
@@ -225,7 +225,7 @@ impl Events {
         event.put(&DNS_ID, self.random.below(65_536));
         event.put(&DNS_TYPE, "answer");
         event.put(&DNS_OP, "QUERY");
-        event.put(&DNS_FLAGS, Value::list(["RD", "RA"]));
+        event.put_list(&DNS_FLAGS, ["RD", "RA"]);
         event.put(&DNS_CLASS, "IN");
         event.put_display(&DNS_NAME, format_args!("{label}{}.{domain}", self.random.below(1000)));
         event.put_text(&DNS_DOMAIN, domain);
@@ -236,16 +236,16 @@ impl Events {
             let address = IpAddr::from(Ipv4Addr::from(self.random.next() as u32));
             let name = event.text(label);
             let data = event.display(address);
-            let answer = Value::object([
-                ("class", "IN".into()),
+            let answer = event.object([
+                ("class", Value::from("IN")),
                 ("data", data),
                 ("name", name),
                 ("ttl", "300".into()),
                 ("type", "A".into()),
             ]);
-            event.put(&DNS_ANSWERS, Value::List(vec![answer]));
+            event.put_list(&DNS_ANSWERS, [answer]);
             event.put(&DNS_COUNT, 1u8);
-            event.put(&DNS_IP, Value::list([address]));
+            event.put_list(&DNS_IP, [address]);
         }
     }
 
@@ -343,22 +343,12 @@ impl Events {
         event.put(&CALL_TALK, 60_000.0);
         event.put(&CALL_MOS, 4.2);
         let ssrc = event.display(format_args!("0x{:08x}", 0x5eed_0000 + call));
-        let medium = Value::object([
-            ("ssrc", ssrc),
-            (
-                "source",
-                Value::object([
-                    ("ip", IpAddr::from(Ipv4Addr::from(0x0a00_0000 + host as u32)).into()),
-                    ("port", (20_000 + 2 * call as u16).into()),
-                ]),
-            ),
-            (
-                "destination",
-                Value::object([("ip", IpAddr::from([10, 99, 0, (host % 8) as u8]).into()), ("port", 30_000u16.into())]),
-            ),
-            ("mos", 4.2.into()),
-        ]);
-        event.put(&CALL_MEDIA, Value::List(vec![medium]));
+        let mut end = |ip: IpAddr, port: u16| event.object([("ip", ip.into()), ("port", port.into())]);
+        let source = end(Ipv4Addr::from(0x0a00_0000 + host as u32).into(), 20_000 + 2 * call as u16);
+        let destination = end([10, 99, 0, (host % 8) as u8].into(), 30_000);
+        let medium = [("ssrc", ssrc), ("source", source), ("destination", destination), ("mos", 4.2.into())];
+        let medium = event.object(medium);
+        event.put_list(&CALL_MEDIA, [medium]);
         event.put(&STATUS, "OK");
         event
     }
@@ -367,15 +357,7 @@ impl Events {
 /// Events with their JSON lines.
 pub fn lines(events: &[Event]) -> Vec<Vec<u8>> {
     let mut writer = JsonWriter::new(schema());
-    events
-        .iter()
-        .map(|event| {
-            let mut line = Vec::new();
-            writer.write(event, &mut line);
-            line.push(b'\n');
-            line
-        })
-        .collect()
+    events.iter().map(|event| writer.write(event).to_vec()).collect()
 }
 
 /// The event of a number: always the same for the same number.

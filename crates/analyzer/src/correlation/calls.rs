@@ -138,16 +138,19 @@ fn ip(value: &Value) -> Option<IpAddr> {
 fn chosen_codecs<'a>(event: &'a Event, media: &'a Value) -> Vec<&'a str> {
     let Value::List(media) = media else { return Vec::new() };
     let member = |medium: &'a Value, name: &str| match medium {
-        Value::Object(members) => {
-            members.iter().find(|(key, _)| matches!(key, Key::Static(known) if *known == name)).map(|(_, value)| value)
+        Value::Object(medium) => {
+            let mut members = event.members(*medium).iter();
+            members.find(|(key, _)| matches!(key, Key::Static(known) if *known == name)).map(|(_, value)| value)
         }
         _ => None,
     };
-    let accepted =
-        media.iter().filter(|medium| member(medium, "port").and_then(unsigned).is_some_and(|port| port != 0));
+    let accepted = event
+        .items(*media)
+        .iter()
+        .filter(|medium| member(medium, "port").and_then(unsigned).is_some_and(|port| port != 0));
     accepted
         .filter_map(|medium| match member(medium, "codecs")? {
-            Value::List(codecs) => event.as_str(codecs.first()?),
+            Value::List(codecs) => event.as_str(event.items(*codecs).first()?),
             _ => None,
         })
         .collect()
@@ -462,8 +465,8 @@ impl Call {
         };
         event.put(&common::STATUS, if state == "rejected" { "Error" } else { "OK" });
         event.put(&common::EVENT_KIND, "event");
-        event.put(&common::EVENT_CATEGORY, Value::list(["network"]));
-        event.put(&common::EVENT_TYPE, Value::list(["info", "connection"]));
+        event.put(&common::EVENT_CATEGORY, Value::Words(&["network"]));
+        event.put(&common::EVENT_TYPE, Value::Words(&["info", "connection"]));
         event.put(&common::EVENT_DATASET, "call");
         event.put(&common::EVENT_START, self.start);
         let end = self.end.unwrap_or(self.last_seen).max(self.start);
@@ -533,7 +536,7 @@ impl Call {
         event.put(&fields::LEGS, self.legs.len());
         if !self.codecs.is_empty() {
             let codecs: Vec<Value> = self.codecs.iter().map(|codec| event.text(codec)).collect();
-            event.put(&fields::CODECS, codecs);
+            event.put_list(&fields::CODECS, codecs);
         }
         put_quality(&mut event, &self.media);
         event
@@ -554,28 +557,28 @@ fn put_quality(event: &mut Event, media: &[Medium]) {
         event.put(&fields::JITTER_MS, jitter);
     }
     let list: Vec<Value> = media.iter().map(|medium| describe(event, medium)).collect();
-    event.put(&fields::MEDIA, list);
+    event.put_list(&fields::MEDIA, list);
 }
 
 fn describe(event: &mut Event, medium: &Medium) -> Value {
-    let mut members: Vec<(Key, Value)> = vec![("ssrc".into(), event.text(&medium.ssrc))];
+    let mut members: Vec<(&str, Value)> = vec![("ssrc", event.text(&medium.ssrc))];
     for (name, end) in [("source", medium.source), ("destination", medium.destination)] {
         if let Some((address, port)) = end {
-            members.push((name.into(), Value::object([("ip", address.into()), ("port", port.into())])));
+            members.push((name, event.object([("ip", address.into()), ("port", port.into())])));
         }
     }
     if let Some(codec) = &medium.codec {
-        members.push(("codec".into(), event.text(codec)));
+        members.push(("codec", event.text(codec)));
     }
-    members.push(("packets".into(), medium.packets.into()));
-    members.push(("lost".into(), medium.lost.into()));
-    members.push(("loss_percent".into(), medium.loss_percent.into()));
+    members.push(("packets", medium.packets.into()));
+    members.push(("lost", medium.lost.into()));
+    members.push(("loss_percent", medium.loss_percent.into()));
     for (name, value) in [("jitter_ms", medium.jitter_ms), ("mos", medium.mos)] {
         if let Some(value) = value {
-            members.push((name.into(), value.into()));
+            members.push((name, value.into()));
         }
     }
-    Value::Object(members)
+    event.object(members)
 }
 
 #[cfg(test)]

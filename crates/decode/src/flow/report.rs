@@ -80,11 +80,11 @@ fn put_identity(event: &mut Event, flow: &FlowInfo) {
         Some(word) => event.put(&common::NETWORK_TRANSPORT, word),
         None => event.put_display(&common::NETWORK_TRANSPORT, flow.protocol),
     }
-    event.put_text(&common::NETWORK_COMMUNITY_ID, flow.community_id().as_str());
+    event.put_bytes(&common::NETWORK_COMMUNITY_ID, flow.community_id().as_bytes());
     match flow.vlans.as_slice() {
         [] => {}
         [one] => event.put(&FLOW_VLAN, *one),
-        several => event.put(&FLOW_VLAN, Value::list(several.iter().copied())),
+        several => event.put_list(&FLOW_VLAN, several.iter().copied()),
     }
     put_id(event, flow);
 }
@@ -118,7 +118,9 @@ fn put_id(event: &mut Event, flow: &FlowInfo) {
         _ => {}
     }
     let mut text = [0; base64::length(ID_MAX)];
-    event.put_text(&FLOW_ID, base64::encode(id.bytes(), &mut text).trim_end_matches('='));
+    let text = base64::encode(id.bytes(), &mut text);
+    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
+    event.put_bytes(&FLOW_ID, text.get(..text.len() - padding).unwrap_or_default());
 }
 
 /// Both directions must give the same id: the lower address of each layer stands first.

@@ -28,8 +28,7 @@ impl Emit for Lines {
             self.text.clear();
         }
         self.events += 1;
-        JsonWriter::new(decode::schema()).write(&event, &mut self.text);
-        self.text.push(b'\n');
+        self.text.extend_from_slice(JsonWriter::new(decode::schema()).write(&event));
     }
 }
 

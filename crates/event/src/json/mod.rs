@@ -2,22 +2,29 @@
 
 mod out;
 
-use crate::{Event, Extra, ExtraValue, Field, Key, Schema, Value};
+use crate::{Event, Extra, ExtraValue, Schema, Value};
 use hashbrown::HashMap;
 use out::{Out, PADDING};
+use packet::Timestamp;
+use packet::time::TimeText;
 use std::net::IpAddr;
 
 /// Writes events as JSON. Keeps its working memory from event to event.
 #[derive(Debug)]
 pub struct JsonWriter<'s> {
     schema: &'s Schema,
-    ranks: Vec<u16>,
-    /// Numbers of the shapes already found, by the ranks of the fields as they were put: events of one kind come in few shapes.
-    known: HashMap<Box<[u16]>, usize>,
+    /// What tells the present event's shape from others.
+    key: Vec<u64>,
+    /// Numbers of the shapes already found: events of one kind come in few.
+    known: HashMap<Box<[u64]>, usize>,
     shapes: Vec<Shape>,
+    /// Whether values that are known when the program is built are a part of the shape. Not where that makes too many shapes.
+    with_constants: bool,
+    times: TimeText,
+    line: Vec<u8>,
 }
 
-/// How events with the same fields, put in the same order, are written: everything but the values.
+/// How events with the same fields, put in the same order, are written: everything but the values that differ.
 #[derive(Debug, Default)]
 struct Shape {
     /// What stands before each value, one after the other, and behind the last; then padding.
@@ -28,48 +35,90 @@ struct Shape {
     end: usize,
 }
 
-/// Shapes of events that are remembered; then it begins anew.
+/// Shapes of events that are remembered; then it begins anew, without constants in them.
 const SHAPES_MAX: usize = 1024;
+/// A line that was longer than this does not keep its memory.
+const LINE_KEPT: usize = 256 * 1024;
 
 impl<'s> JsonWriter<'s> {
     /// A writer for events whose fields stand in `schema`.
     pub fn new(schema: &'s Schema) -> Self {
-        Self { schema, ranks: Vec::with_capacity(64), known: HashMap::new(), shapes: Vec::new() }
+        Self {
+            schema,
+            key: Vec::with_capacity(128),
+            known: HashMap::new(),
+            shapes: Vec::new(),
+            with_constants: true,
+            times: TimeText::new(),
+            line: Vec::new(),
+        }
     }
 
-    /// Appends the event to `out` as one JSON object without line end: `_id`, the fields, and under `tapline` where its
-    /// packets are. A field that is neither in the schema nor made by the configuration is left out (a test of the tables finds it).
-    pub fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+    /// The event as one JSON object and a line end: `_id`, the fields, and under `tapline` where its packets are. A field that is
+    /// neither in the schema nor made by the configuration is left out (a test of the tables finds it).
+    pub fn write(&mut self, event: &Event) -> &[u8] {
+        if self.line.len() > LINE_KEPT {
+            self.line = Vec::new();
+        }
         let (extras, extra_count) = extras_of(event);
         let extras = extras.get(..extra_count).unwrap_or_default();
-        self.ranks.clear();
-        self.ranks.extend(event.fields().iter().map(|(field, _)| field.rank()));
-        self.ranks.extend(extras.iter().map(|extra| extra.field().rank()));
-        let number = match self.known.get(self.ranks.as_slice()) {
+        self.set_key(event, extras);
+        let number = match self.known.get(self.key.as_slice()) {
             Some(number) => *number,
             None => self.remember(event, extras),
         };
-        let Some(shape) = self.shapes.get(number) else { return };
+        let Some(shape) = self.shapes.get(number) else { return &[] };
 
-        let mut out = Out::new(out);
-        out.bytes(b"{\"_id\":\"");
-        out.bytes(&event.id().digits());
-        out.byte(b'"');
+        let mut writing = Writing { event, out: Out::new(&mut self.line), times: &mut self.times };
+        writing.out.bytes(b"{\"_id\":\"");
+        writing.out.bytes(&event.id().digits());
+        writing.out.byte(b'"');
         let (text, mut at) = (shape.text.as_slice(), 0);
         for &(end, index) in &shape.steps {
-            out.padded(text, at, end);
+            writing.out.padded(text, at, end);
             at = end;
             match event.fields().get(index) {
-                Some((_, value)) => write_value(event, value, &mut out),
+                Some((_, value)) => writing.value(value),
                 None => {
                     if let Some(extra) = extras.get(index - event.fields().len()) {
-                        write_extra(*extra, event, &mut out);
+                        writing.extra(*extra);
                     }
                 }
             }
         }
-        out.padded(text, at, shape.end);
-        out.end();
+        writing.out.padded(text, at, shape.end);
+        let length = writing.out.end();
+        self.line.get(..length).unwrap_or_default()
+    }
+
+    /// Two words each: type and number of fields; for each field, as they were put, its rank, and of a constant which it is, by where
+    /// it lies in memory. Then what else the event has.
+    fn set_key(&mut self, event: &Event, extras: &[Extra]) {
+        let fields = event.fields();
+        self.key.resize(2 * (1 + fields.len()) + extras.len(), 0);
+        let mut places = self.key.chunks_exact_mut(2);
+        if let Some(place) = places.next() {
+            let event_type = if self.with_constants { event.event_type } else { "" };
+            place.copy_from_slice(&[address(event_type.as_ptr()), long(event_type.len()) | long(fields.len()) << 32]);
+        }
+        for (place, (field, value)) in places.zip(fields) {
+            let rank = u64::from(field.rank());
+            let (what, which) = match value {
+                Value::Static(text) if self.with_constants => {
+                    (1 << 16 | long(text.len()) << 32, address(text.as_ptr()))
+                }
+                Value::Words(words) if self.with_constants => {
+                    (2 << 16 | long(words.len()) << 32, address(words.as_ptr()))
+                }
+                Value::Bool(truth) if self.with_constants => (3 << 16, u64::from(*truth)),
+                _ => (0, 0),
+            };
+            place.copy_from_slice(&[rank | what, which]);
+        }
+        let begin = 2 * (1 + fields.len());
+        for (place, extra) in self.key.iter_mut().skip(begin).zip(extras) {
+            *place = u64::from(extra.field().rank());
+        }
     }
 
     #[cold]
@@ -77,49 +126,73 @@ impl<'s> JsonWriter<'s> {
         if self.shapes.len() >= SHAPES_MAX {
             self.shapes.clear();
             self.known.clear();
+            self.with_constants = false;
+            self.set_key(event, extras);
         }
-        let fields = event.fields().iter().map(|(field, _)| *field).chain(extras.iter().map(|extra| extra.field()));
         let number = self.shapes.len();
-        self.shapes.push(shape(self.schema, fields));
-        self.known.insert(self.ranks.as_slice().into(), number);
+        let shape = self.shape(event, extras);
+        self.shapes.push(shape);
+        self.known.insert(self.key.as_slice().into(), number);
         number
+    }
+
+    /// The fields in the order of their paths, without those that are neither in the schema nor made by the configuration.
+    fn shape(&mut self, event: &Event, extras: &[Extra]) -> Shape {
+        let fields = event.fields().iter().map(|(field, _)| *field).chain(extras.iter().map(|extra| extra.field()));
+        let known = fields.enumerate().filter(|(_, field)| field.is_custom() || self.schema.has(field));
+        let mut order: Vec<_> = known.map(|(index, field)| (field.path, index)).collect();
+        order.sort_unstable_by(|a, b| a.0.split('.').cmp(b.0.split('.')).then(a.1.cmp(&b.1)));
+        let mut shape = Shape::default();
+        let mut text = Vec::new();
+        let mut writing = Writing { event, out: Out::new(&mut text), times: &mut self.times };
+        let mut open: Vec<&str> = Vec::new();
+        for (at, &(path, index)) in order.iter().enumerate() {
+            // Of a field set twice the last value counts.
+            if order.get(at + 1).is_some_and(|next| next.0 == path) {
+                continue;
+            }
+            let (objects, name) = path.rsplit_once('.').map_or((None, path), |(objects, name)| (Some(objects), name));
+            let objects: Vec<&str> = objects.into_iter().flat_map(|objects| objects.split('.')).collect();
+            let shared = open.iter().zip(&objects).take_while(|(a, b)| a == b).count();
+            for _ in shared..open.len() {
+                writing.out.byte(b'}');
+            }
+            writing.out.byte(b',');
+            for object in objects.iter().skip(shared) {
+                writing.out.string(object.as_bytes());
+                writing.out.bytes(b":{");
+            }
+            writing.out.string(name.as_bytes());
+            writing.out.byte(b':');
+            match (event.fields().get(index), extras.get(index.wrapping_sub(event.fields().len()))) {
+                (Some((_, value @ (Value::Static(_) | Value::Words(_) | Value::Bool(_)))), _)
+                    if self.with_constants =>
+                {
+                    writing.value(value);
+                }
+                (None, Some(Extra::Type)) if self.with_constants => writing.extra(Extra::Type),
+                _ => shape.steps.push((writing.out.length(), index)),
+            }
+            open = objects;
+        }
+        for _ in 0..open.len() + 1 {
+            writing.out.byte(b'}');
+        }
+        writing.out.byte(b'\n');
+        shape.end = writing.out.end();
+        text.truncate(shape.end);
+        text.extend([0; PADDING]);
+        shape.text = text;
+        shape
     }
 }
 
-/// The fields in the order of their paths, without those that are neither in the schema nor made by the configuration.
-fn shape(schema: &Schema, fields: impl Iterator<Item = &'static Field>) -> Shape {
-    let known = fields.enumerate().filter(|(_, field)| field.is_custom() || schema.has(field));
-    let mut order: Vec<_> = known.map(|(index, field)| (field.path, index)).collect();
-    order.sort_unstable_by(|a, b| a.0.split('.').cmp(b.0.split('.')).then(a.1.cmp(&b.1)));
-    let mut shape = Shape::default();
-    let mut text = Vec::new();
-    let mut open: Vec<&str> = Vec::new();
-    for (at, &(path, index)) in order.iter().enumerate() {
-        // Of a field set twice the last value counts.
-        if order.get(at + 1).is_some_and(|next| next.0 == path) {
-            continue;
-        }
-        let (objects, name) = path.rsplit_once('.').map_or((None, path), |(objects, name)| (Some(objects), name));
-        let objects: Vec<&str> = objects.into_iter().flat_map(|objects| objects.split('.')).collect();
-        let shared = open.iter().zip(&objects).take_while(|(a, b)| a == b).count();
-        text.extend(std::iter::repeat_n(b'}', open.len() - shared));
-        text.push(b',');
-        let mut out = Out::new(&mut text);
-        for object in objects.iter().skip(shared) {
-            out.string(object);
-            out.bytes(b":{");
-        }
-        out.string(name);
-        out.byte(b':');
-        out.end();
-        shape.steps.push((text.len(), index));
-        open = objects;
-    }
-    text.extend(std::iter::repeat_n(b'}', open.len() + 1));
-    shape.end = text.len();
-    text.extend([0; PADDING]);
-    shape.text = text;
-    shape
+fn address<T>(place: *const T) -> u64 {
+    long(place as usize)
+}
+
+const fn long(number: usize) -> u64 {
+    number as u64
 }
 
 /// Those of this event, and how many there are.
@@ -151,87 +224,123 @@ fn extras_of(event: &Event) -> ([Extra; 11], usize) {
     (list, count)
 }
 
-fn write_extra(extra: Extra, event: &Event, out: &mut Out<'_>) {
-    match extra.value(event) {
-        Some(ExtraValue::Time(time)) => write_time(time, out),
-        Some(ExtraValue::Text(text)) => out.string(text),
-        Some(ExtraValue::Number(number)) => write_number(number, out),
-        Some(ExtraValue::Bool(truth)) => write_bool(truth, out),
-        Some(ExtraValue::Anomalies(anomalies)) => write_list(anomalies, out, |anomaly, out| {
-            out.bytes(b"{\"name\":");
-            out.string(anomaly.name);
-            out.bytes(b",\"offset\":");
-            write_number(anomaly.offset, out);
-            out.byte(b'}');
-        }),
-        // Only those that the event has are asked for.
-        None => out.bytes(b"null"),
-    }
+/// An event that is being written.
+struct Writing<'w> {
+    event: &'w Event,
+    out: Out<'w>,
+    times: &'w mut TimeText,
 }
 
-fn write_value(event: &Event, value: &Value, out: &mut Out<'_>) {
-    match value {
-        Value::Bool(truth) => write_bool(*truth, out),
-        Value::Unsigned(number) => write_number(*number, out),
-        Value::Signed(number) => {
-            if *number < 0 {
-                out.byte(b'-');
-            }
-            write_number(number.unsigned_abs(), out);
+impl Writing<'_> {
+    fn extra(&mut self, extra: Extra) {
+        match extra.value(self.event) {
+            Some(ExtraValue::Time(time)) => self.time(time),
+            Some(ExtraValue::Text(text)) => self.out.string(text.as_bytes()),
+            Some(ExtraValue::Number(number)) => self.number(number),
+            Some(ExtraValue::Bool(truth)) => self.bool(truth),
+            Some(ExtraValue::Anomalies(anomalies)) => self.list(anomalies, |writing, anomaly| {
+                writing.out.bytes(b"{\"name\":");
+                writing.out.string(anomaly.name.as_bytes());
+                writing.out.bytes(b",\"offset\":");
+                writing.number(anomaly.offset);
+                writing.out.byte(b'}');
+            }),
+            // Only those that the event has are asked for.
+            None => self.out.bytes(b"null"),
         }
-        Value::Float(number) if number.is_finite() => {
-            out.slice(ryu::Buffer::new().format_finite(*number).as_bytes());
-        }
-        Value::Float(_) => out.bytes(b"null"),
-        Value::Static(text) => out.string(text),
-        Value::Text(span) => out.string(event.span(*span)),
-        Value::Ip(address) => write_ip(*address, out),
-        Value::Time(time) => write_time(*time, out),
-        Value::Mac(address) => write_mac(address, out),
-        Value::List(values) => write_list(values, out, |value, out| write_value(event, value, out)),
-        Value::Words(words) => write_list(words, out, |word, out| out.string(word)),
-        Value::Object(members) => {
-            out.byte(b'{');
-            for (at, (key, value)) in members.iter().enumerate() {
-                if at > 0 {
-                    out.byte(b',');
+    }
+
+    fn value(&mut self, value: &Value) {
+        let event = self.event;
+        match value {
+            Value::Bool(truth) => self.bool(*truth),
+            Value::Unsigned(number) => self.number(*number),
+            Value::Signed(number) => {
+                if *number < 0 {
+                    self.out.byte(b'-');
                 }
-                match key {
-                    Key::Static(text) => out.string(text),
-                    Key::Text(span) => out.string(event.span(*span)),
-                }
-                out.byte(b':');
-                write_value(event, value, out);
+                self.number(number.unsigned_abs());
             }
-            out.byte(b'}');
+            Value::Float(number) if number.is_finite() => {
+                self.out.slice(ryu::Buffer::new().format_finite(*number).as_bytes());
+            }
+            Value::Float(_) => self.out.bytes(b"null"),
+            Value::Static(text) => self.out.string(text.as_bytes()),
+            Value::Text(span) => self.out.string(event.span_bytes(*span)),
+            Value::Ip(address) => write_ip(*address, &mut self.out),
+            Value::Time(time) => self.time(*time),
+            Value::Mac(address) => write_mac(address, &mut self.out),
+            Value::List(list) => self.list(event.items(*list), |writing, value| writing.value(value)),
+            Value::Words(words) => self.list(words, |writing, word| writing.out.string(word.as_bytes())),
+            Value::Object(object) => {
+                self.out.byte(b'{');
+                for (at, (key, value)) in event.members(*object).iter().enumerate() {
+                    if at > 0 {
+                        self.out.byte(b',');
+                    }
+                    self.out.string(key.bytes_in(event.text_bytes()));
+                    self.out.byte(b':');
+                    self.value(value);
+                }
+                self.out.byte(b'}');
+            }
         }
     }
-}
 
-fn write_list<T>(values: &[T], out: &mut Out<'_>, write: impl Fn(&T, &mut Out<'_>)) {
-    out.byte(b'[');
-    for (at, value) in values.iter().enumerate() {
-        if at > 0 {
-            out.byte(b',');
+    fn list<T>(&mut self, values: &[T], write: impl Fn(&mut Self, &T)) {
+        self.out.byte(b'[');
+        for (at, value) in values.iter().enumerate() {
+            if at > 0 {
+                self.out.byte(b',');
+            }
+            write(self, value);
         }
-        write(value, out);
+        self.out.byte(b']');
     }
-    out.byte(b']');
-}
 
-fn write_bool(truth: bool, out: &mut Out<'_>) {
-    if truth { out.bytes(b"true") } else { out.bytes(b"false") }
-}
+    fn bool(&mut self, truth: bool) {
+        if truth { self.out.bytes(b"true") } else { self.out.bytes(b"false") }
+    }
 
-fn write_number(number: u64, out: &mut Out<'_>) {
-    let (text, from) = digits(number);
-    if let Some(digits) = text.get(from..).and_then(<[u8]>::first_chunk::<DIGITS>) {
-        out.part(digits, DIGITS - from);
+    fn number(&mut self, number: u64) {
+        if let Ok(small) = u32::try_from(number)
+            && small < 100_000_000
+        {
+            let (text, length) = eight_digits(small);
+            self.out.part(&text, length);
+            return;
+        }
+        let (text, from) = digits(number);
+        if let Some(digits) = text.get(from..).and_then(<[u8]>::first_chunk::<DIGITS>) {
+            self.out.part(digits, DIGITS - from);
+        }
+    }
+
+    fn time(&mut self, time: Timestamp) {
+        let (text, length) = self.times.rfc3339(time);
+        self.out.byte(b'"');
+        self.out.part(text, length);
+        self.out.byte(b'"');
     }
 }
 
 /// Digits of the longest number.
 pub(crate) const DIGITS: usize = 20;
+
+/// The digits of a number below 100,000,000 without leading zeros, and how many they are.
+#[inline]
+pub(crate) fn eight_digits(number: u32) -> ([u8; 8], usize) {
+    let pair = |number: u32| u32::from(u16::from_le_bytes(packet::time::PAIRS[(number % 100) as usize]));
+    let four = |number: u32| pair(number / 100) | pair(number) << 16;
+    if number < 10_000 {
+        let missing = u32::from(number < 1000) + u32::from(number < 100) + u32::from(number < 10);
+        let text = u64::from(four(number) >> (8 * missing));
+        return (text.to_le_bytes(), 4 - missing as usize);
+    }
+    let missing = u32::from(number < 10_000_000) + u32::from(number < 1_000_000) + u32::from(number < 100_000);
+    let text = (u64::from(four(number / 10_000)) | u64::from(four(number % 10_000)) << 32) >> (8 * missing);
+    (text.to_le_bytes(), 8 - missing as usize)
+}
 
 /// The digits of a number, and from where to [`DIGITS`] they stand. Behind them there is as much again, so that a part of fixed
 /// size begins anywhere within them.
@@ -248,38 +357,58 @@ pub(crate) fn digits(mut number: u64) -> ([u8; 2 * DIGITS], usize) {
     (text, at + usize::from(number < 10))
 }
 
-fn write_time(time: packet::Timestamp, out: &mut Out<'_>) {
-    let (text, length) = time.rfc3339();
+fn write_ip(address: IpAddr, out: &mut Out<'_>) {
+    let (text, length) = ip_text(address);
     out.byte(b'"');
     out.part(&text, length);
     out.byte(b'"');
 }
 
-fn write_ip(address: IpAddr, out: &mut Out<'_>) {
+/// An address as text, and its length: 39 bytes at most, or 45 where the last four bytes of IPv6 stand as an IPv4 address.
+pub(crate) fn ip_text(address: IpAddr) -> ([u8; 48], usize) {
+    let mut text = [0; 48];
     match address {
         IpAddr::V4(address) => {
-            let mut text = [b'"'; 17];
-            let mut length = 1;
+            let mut length = 0;
             for octet in address.octets() {
-                for (digit, from) in [(octet / 100, 100), (octet / 10 % 10, 10), (octet % 10, 0)] {
-                    text[length] = b'0' + digit;
-                    length += usize::from(octet >= from);
-                }
-                text[length] = b'.';
-                length += 1;
+                text[length..length + 4].copy_from_slice(&OCTETS[usize::from(octet)]);
+                length += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
             }
-            text[length - 1] = b'"';
-            out.part(&text, length);
+            (text, length - 1)
         }
         IpAddr::V6(address) => {
-            let mut text = std::io::Cursor::new([0; 64]);
-            // The longest address has 39 characters.
-            let _ = std::io::Write::write_fmt(&mut text, format_args!("\"{address}\""));
-            let length = text.position() as usize;
-            out.part(text.get_ref(), length);
+            let mut cursor = std::io::Cursor::new(text);
+            // There is room for the longest.
+            let _ = std::io::Write::write_fmt(&mut cursor, format_args!("{address}"));
+            let length = cursor.position() as usize;
+            (cursor.into_inner(), length)
         }
     }
 }
+
+/// The decimal digits of each byte and a dot behind them.
+static OCTETS: [[u8; 4]; 256] = {
+    let mut texts = [[b'.'; 4]; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let digits = [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
+        let mut from = if octet < 10 {
+            2
+        } else if octet < 100 {
+            1
+        } else {
+            0
+        };
+        let mut at = 0;
+        while from < 3 {
+            texts[octet][at] = digits[from];
+            from += 1;
+            at += 1;
+        }
+        octet += 1;
+    }
+    texts
+};
 
 fn write_mac(address: &[u8; 6], out: &mut Out<'_>) {
     let mut text = *b"\"00-00-00-00-00-00\"";
@@ -293,8 +422,7 @@ fn write_mac(address: &[u8; 6], out: &mut Out<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Kind, Observer, Origin, Prune, common};
-    use packet::Timestamp;
+    use crate::{Field, Kind, Observer, Origin, Prune, common};
     use std::sync::{Arc, OnceLock};
 
     crate::fields! {
@@ -319,9 +447,10 @@ mod tests {
     }
 
     fn written(event: &Event) -> serde_json::Value {
-        let mut out = Vec::new();
-        JsonWriter::new(schema()).write(event, &mut out);
-        serde_json::from_slice(&out).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&out)))
+        let mut writer = JsonWriter::new(schema());
+        let line = writer.write(event);
+        assert_eq!(line.last(), Some(&b'\n'));
+        serde_json::from_slice(line).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(line)))
     }
 
     #[test]
@@ -333,7 +462,8 @@ mod tests {
         event.put(&ID, 7u16);
         event.put(&ID, 8u16);
         let name = event.bytes(b"caf\xe9");
-        event.put(&ANSWERS, vec![Value::object([("name", name)]), Value::Object(vec![])]);
+        let answers = [event.object([("name", name)]), event.object([("", name); 0])];
+        event.put_list(&ANSWERS, answers);
         event.put(&common::SOURCE_MAC, [0x0a, 0, 0x27, 0, 0, 0xff]);
         event.anomaly("dns.cut", 12);
         let json = written(&event);
@@ -386,10 +516,8 @@ mod tests {
     fn members_are_pruned_in_objects_and_lists_and_empty_objects_go() {
         let mut event = event();
         let name = event.text("n");
-        event.put(
-            &ANSWERS,
-            vec![Value::object([("name", name), ("ttl", 1u8.into())]), Value::object([("ttl", 2u8.into())])],
-        );
+        let answers = [event.object([("name", name), ("ttl", 1u8.into())]), event.object([("ttl", 2u8.into())])];
+        event.put_list(&ANSWERS, answers);
         event.put(&ID, 1u8);
         event.prune(|path, _| match path {
             "dns.answers.ttl" | "dns.id" => Prune::Drop,
@@ -427,6 +555,35 @@ mod tests {
         }
         assert_eq!(Schema::new(&[TWICE]).err(), Some(crate::SchemaError::Twice("type")));
         assert_eq!(Schema::new(&[BOTH]).err(), Some(crate::SchemaError::ValueAndObject("x")));
+    }
+
+    #[test]
+    fn numbers_and_addresses_are_those_that_any_program_prints() {
+        let mut numbers: Vec<u64> =
+            (0..20).flat_map(|power| (0..3).map(move |more| 10u64.pow(power) + more - 1)).collect();
+        numbers.extend([0, 7, 42, 305, 1234, 99_999_999, 100_000_000, 123_456_789, u64::MAX]);
+        for number in numbers {
+            let mut event = event();
+            event.put(&ID, number);
+            let text = event.digits(number);
+            event.put(&DNSX, text);
+            let json = written(&event);
+            assert_eq!(
+                (json["dns"]["id"].as_u64(), json["dns-x"].as_str()),
+                (Some(number), Some(&*number.to_string()))
+            );
+        }
+        for octet in 0..=255u8 {
+            for address in [IpAddr::from([octet, 1, 22, octet]), IpAddr::from([9, octet, octet, 250])] {
+                let (text, length) = ip_text(address);
+                assert_eq!(String::from_utf8_lossy(&text[..length]), address.to_string());
+            }
+        }
+        for address in ["::", "::ffff:192.168.100.200", "1111:2222:3333:4444:5555:6666:7777:8888"] {
+            let address: IpAddr = address.parse().unwrap();
+            let (text, length) = ip_text(address);
+            assert_eq!(String::from_utf8_lossy(&text[..length]), address.to_string());
+        }
     }
 
     #[test]

@@ -12,21 +12,25 @@ const SPACES: u128 = u128::MAX / 255 * b' ' as u128;
 /// What may be read behind a text given to [`Out::padded`].
 pub(super) const PADDING: usize = BLOCK;
 
-/// The end of `bytes` where something is appended.
+/// Writes from the beginning of `bytes`, which grow as needed and never shrink: what is behind `at` is room.
 pub(super) struct Out<'o> {
     bytes: &'o mut Vec<u8>,
-    /// What is behind it is room.
     at: usize,
 }
 
 impl<'o> Out<'o> {
     pub(super) fn new(bytes: &'o mut Vec<u8>) -> Self {
-        Self { at: bytes.len(), bytes }
+        Self { at: 0, bytes }
     }
 
-    /// Gives back the room that is left.
-    pub(super) fn end(self) {
-        self.bytes.truncate(self.at);
+    /// How much was written.
+    pub(super) const fn length(&self) -> usize {
+        self.at
+    }
+
+    /// Ends writing; tells how much was written.
+    pub(super) const fn end(self) -> usize {
+        self.at
     }
 
     #[cold]
@@ -77,10 +81,10 @@ impl<'o> Out<'o> {
         }
     }
 
-    /// Appends a JSON string. Control characters are escaped; everything else stands as it is, in UTF-8.
+    /// Appends a JSON string of a text in UTF-8. Control characters are escaped; everything else stands as it is, in UTF-8.
     #[inline]
-    pub(super) fn string(&mut self, text: &str) {
-        let (start, bytes) = (self.at, text.as_bytes());
+    pub(super) fn string(&mut self, bytes: &[u8]) {
+        let start = self.at;
         let is_clean = if bytes.len() <= SHORT { self.short(bytes) } else { self.long(bytes) };
         if !is_clean {
             self.at = start;
@@ -135,9 +139,10 @@ impl<'o> Out<'o> {
             }
             None => {
                 // 15 bytes
-                self.slice(bytes);
-                let Some((first, last)) = bytes.first_chunk().zip(bytes.last_chunk()) else { return false };
-                found |= dirty(u64::from_le_bytes(*first)) | dirty(u64::from_le_bytes(*last));
+                let mut step = [b' '; 16];
+                step[..bytes.len()].copy_from_slice(bytes);
+                found |= look(&step);
+                self.part(&step, bytes.len());
             }
         }
         self.byte(b'"');
@@ -194,10 +199,14 @@ mod tests {
 
     /// A text as a JSON string behind so many other bytes.
     fn string(text: &str, before: usize) -> Vec<u8> {
-        let mut bytes = vec![b' '; before];
+        let mut bytes = Vec::new();
         let mut out = Out::new(&mut bytes);
-        out.string(text);
-        out.end();
+        for _ in 0..before {
+            out.byte(b' ');
+        }
+        out.string(text.as_bytes());
+        let length = out.end();
+        bytes.truncate(length);
         assert!(bytes.drain(..before).all(|byte| byte == b' '));
         bytes
     }
@@ -230,8 +239,8 @@ mod tests {
             let mut bytes = Vec::new();
             let mut out = Out::new(&mut bytes);
             out.padded(&text, from, from + length);
-            out.end();
-            prop_assert_eq!(&bytes, &text[from..from + length]);
+            let written = out.end();
+            prop_assert_eq!(&bytes[..written], &text[from..from + length]);
         }
     }
 }

@@ -111,14 +111,15 @@ fn rtp_stream(event: &Event) -> String {
 /// `rr xr: loss 2.0%, 2 lost in all, round trip 0.62 ms`: what it holds, and how the far end says it receives each stream.
 fn rtcp_compound(event: &Event) -> String {
     let list = |field| match event.get(field) {
-        Some(Value::List(values)) => values.as_slice(),
+        Some(Value::List(values)) => event.items(*values),
         _ => &[],
     };
     let kinds: Vec<&str> = list(&rtp::RTCP_PACKETS).iter().filter_map(|kind| event.as_str(kind)).collect();
     let mut said: Vec<String> = Vec::new();
     for report in list(&rtp::RTCP_REPORTS) {
-        let Value::Object(members) = report else { continue };
-        let member = |name| members.iter().find(|(key, _)| event.key(key) == name).map(|(_, value)| value);
+        let Value::Object(report) = report else { continue };
+        let member =
+            |name| event.members(*report).iter().find(|(key, _)| event.key(key) == name).map(|(_, value)| value);
         // The one since the report before, the other since the beginning.
         said.extend(member("loss_percent").and_then(float).map(|percent| format!("loss {percent:.1}%")));
         said.extend(member("lost").and_then(float).map(|packets| format!("{packets} lost in all")));

@@ -130,21 +130,24 @@ fn renderer(form: Form, settings: &analyzer::Settings) -> Arc<dyn Fn() -> Box<dy
     let json = analyzer::json_renderer(settings);
     match form {
         Form::Ndjson => json,
-        Form::Table => Arc::new(move || Box::new(TableLines { processors: json() })),
+        Form::Table => Arc::new(move || Box::new(TableLines { processors: json(), line: Vec::new() })),
         Form::Summary => Arc::new(move || Box::new(Nothing { processors: json() })),
     }
 }
 
 struct TableLines {
     processors: Box<dyn Render>,
+    line: Vec<u8>,
 }
 
 impl Render for TableLines {
     fn process(&mut self, event: &mut Event) -> bool {
         self.processors.process(event)
     }
-    fn render(&mut self, event: &Event, out: &mut Vec<u8>) {
-        table::line(event, out);
+    fn render(&mut self, event: &Event) -> &[u8] {
+        self.line.clear();
+        table::line(event, &mut self.line);
+        &self.line
     }
 }
 
@@ -156,7 +159,9 @@ impl Render for Nothing {
     fn process(&mut self, event: &mut Event) -> bool {
         self.processors.process(event)
     }
-    fn render(&mut self, _: &Event, _: &mut Vec<u8>) {}
+    fn render(&mut self, _: &Event) -> &[u8] {
+        &[]
+    }
 }
 
 /// Counts events instead of printing them.

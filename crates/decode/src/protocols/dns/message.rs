@@ -7,6 +7,8 @@ use packet::cursor::Cursor;
 const MOST_RECORDS: u16 = 4096;
 /// Most pointers of one name.
 const MOST_POINTERS: usize = 32;
+/// Bytes of the shortest record: the root, type, class, time to live, length.
+const RECORD_LEAST: usize = 11;
 
 /// A whole message, or what of it could be read.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -76,9 +78,12 @@ impl Message {
     }
 
     fn read_body(&mut self, bytes: &[u8], counts: [u16; 4]) -> Result<(), (&'static str, usize)> {
-        let (mut at, mut name_buffer) = (12, Vec::new());
+        let mut at = 12;
+        let mut names = Skipping { buffer: Vec::new(), readable: None };
         for _ in 0..counts[0].min(64) {
             let (name, next) = name(bytes, at)?;
+            // Most records are about the name that is asked for.
+            names.readable.get_or_insert([POINTER, 12]);
             let mut cursor = Cursor::at(bytes.get(next..).unwrap_or_default(), next);
             let cut = ("dns.cut", next);
             let (kind, class) = (cursor.be_u16().map_err(|_| cut)?, cursor.be_u16().map_err(|_| cut)?);
@@ -86,8 +91,13 @@ impl Message {
             at = cursor.position();
         }
         for section in 0..3 {
-            for _ in 0..counts[section + 1].min(MOST_RECORDS) {
-                at = self.read_record(bytes, at, section, &mut name_buffer)?;
+            let count = counts[section + 1].min(MOST_RECORDS);
+            if let Some(records) = self.sections.get_mut(section) {
+                let room = bytes.len().saturating_sub(at) / RECORD_LEAST;
+                records.reserve_exact(room.min(count.into()));
+            }
+            for _ in 0..count {
+                at = self.read_record(bytes, at, section, &mut names)?;
             }
         }
         Ok(())
@@ -98,10 +108,10 @@ impl Message {
         bytes: &[u8],
         at: usize,
         section: usize,
-        name_buffer: &mut Vec<u8>,
+        names: &mut Skipping,
     ) -> Result<usize, (&'static str, usize)> {
         // Only whether it can be read, and where it ends: it is read again where it is wanted.
-        let next = read_name(bytes, at, name_buffer)?;
+        let next = names.skip(bytes, at)?;
         let cut = ("dns.cut", next);
         let mut cursor = Cursor::at(bytes.get(next..).unwrap_or_default(), next);
         let (kind, class) = (cursor.be_u16().map_err(|_| cut)?, cursor.be_u16().map_err(|_| cut)?);
@@ -123,19 +133,48 @@ impl Message {
     }
 }
 
+/// Finds where names end that need not be kept, and whether they can be read.
+struct Skipping {
+    buffer: Vec<u8>,
+    /// A pointer to a name that could be read.
+    readable: Option<[u8; 2]>,
+}
+
+impl Skipping {
+    fn skip(&mut self, bytes: &[u8], at: usize) -> Result<usize, (&'static str, usize)> {
+        let pointer = bytes.get(at..).and_then(<[u8]>::first_chunk).filter(|bytes| is_pointer(**bytes));
+        if pointer.is_some() && pointer == self.readable.as_ref() {
+            return Ok(at + 2);
+        }
+        self.buffer.clear();
+        let next = append_name(bytes, at, &mut self.buffer)?;
+        if let Some(pointer) = pointer {
+            self.readable = Some(*pointer);
+        }
+        Ok(next)
+    }
+}
+
+/// The upper bits of the first byte of a pointer.
+const POINTER: u8 = 0xc0;
+
+/// Whether a name that begins so is a pointer to where it stands.
+pub(super) const fn is_pointer(bytes: [u8; 2]) -> bool {
+    bytes[0] >= POINTER
+}
+
 /// Reads a name at `at`; gives it without the final dot (the root is empty), and where it ends.
 pub(super) fn name(bytes: &[u8], at: usize) -> Result<(String, usize), (&'static str, usize)> {
-    let mut text = Vec::new();
-    let end = read_name(bytes, at, &mut text)?;
+    // Most names need no more than this; growing in steps costs as much as reading them.
+    let mut text = Vec::with_capacity(48);
+    let end = append_name(bytes, at, &mut text)?;
     // Only ASCII is ever written into it.
     Ok((String::from_utf8(text).unwrap_or_default(), end))
 }
 
-/// The same into `text`, whatever stood there; gives where the name ends.
-pub(super) fn read_name(bytes: &[u8], at: usize, text: &mut Vec<u8>) -> Result<usize, (&'static str, usize)> {
-    text.clear();
-    // Most names need no more than this; growing in steps costs as much as reading them.
-    text.reserve(48);
+/// The same behind what stands in `text`; gives where the name ends.
+pub(super) fn append_name(bytes: &[u8], at: usize, text: &mut Vec<u8>) -> Result<usize, (&'static str, usize)> {
+    let begin = text.len();
     let (mut here, mut end, mut pointers) = (at, None, 0);
     loop {
         let length = *bytes.get(here).ok_or(("dns.cut", here))?;
@@ -143,16 +182,16 @@ pub(super) fn read_name(bytes: &[u8], at: usize, text: &mut Vec<u8>) -> Result<u
             0 => return Ok(end.unwrap_or(here + 1)),
             1..=63 => {
                 let label = bytes.get(here + 1..here + 1 + usize::from(length)).ok_or(("dns.cut", here))?;
-                if text.len() + label.len() > 1024 {
+                if text.len() - begin + label.len() > 1024 {
                     return Err(("dns.name_too_long", here));
                 }
-                if !text.is_empty() {
+                if text.len() > begin {
                     text.push(b'.');
                 }
                 push_label(text, label);
                 here += 1 + usize::from(length);
             }
-            192.. => {
+            POINTER.. => {
                 let low = *bytes.get(here + 1).ok_or(("dns.cut", here))?;
                 pointers += 1;
                 let target = usize::from(length & 63) << 8 | usize::from(low);

@@ -9,9 +9,9 @@ use crate::config::{Profile, options};
 use crate::context::{Context, Exchange, FlowInfo, Seen};
 use crate::decoder::{Announced, Close, Factory, FlowDecoder, Protocol, Recognition, Sample, Side, Verdict};
 use crate::options::{Flag, Span};
-use data::Data;
+use data::{Data, Records};
 use event::{Event, Value, common};
-use message::Message;
+use message::{Message, Record};
 use packet::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -396,7 +396,7 @@ fn put_header(event: &mut Event, message: &Message) {
         (dnssec_ok, "DO"),
     ];
     if names.iter().any(|(set, _)| *set) {
-        event.put(&fields::HEADER_FLAGS, Value::list(names.iter().filter(|(set, _)| *set).map(|(_, name)| *name)));
+        event.put_list(&fields::HEADER_FLAGS, names.iter().filter(|(set, _)| *set).map(|(_, name)| *name));
     }
     if let Some(opt) = message.opt {
         let (version, code) = (event.digits(opt.version), names::value(event, names::code(message.code())));
@@ -411,21 +411,24 @@ fn put_question(event: &mut Event, question: &message::Question) {
     let (kind, class) = (names::kind(question.kind), names::class(question.class));
     let name = if question.name.is_empty() { "." } else { question.name.as_str() };
     let query = event.joined(&["class ", &class, ", type ", &kind, ", ", name]);
+    // A text within a text need not be kept twice.
+    let (whole, name) = (query.end(name.len()), &question.name);
     event.put(&common::QUERY, query);
-    event.put_text(&common::RESOURCE, name);
-    event.put_text(&fields::QUESTION_NAME, name);
+    event.put(&common::RESOURCE, whole);
+    event.put(&fields::QUESTION_NAME, whole);
     let (kind, class) = (names::value(event, kind), names::value(event, class));
     event.put(&fields::QUESTION_TYPE, kind);
     event.put(&fields::QUESTION_CLASS, class);
-    if let Some(domain) = psl::domain_str(&question.name) {
-        event.put_text(&fields::QUESTION_ETLD_PLUS_ONE, domain);
-        event.put_text(&fields::QUESTION_REGISTERED_DOMAIN, domain);
-        if let Some(subdomain) = question.name.strip_suffix(domain).and_then(|rest| rest.strip_suffix('.')) {
-            event.put_text(&fields::QUESTION_SUBDOMAIN, subdomain);
+    if let Some(domain) = psl::domain(name.as_bytes()) {
+        let (domain, suffix) = (domain.as_bytes().len(), domain.suffix().as_bytes().len());
+        event.put(&fields::QUESTION_ETLD_PLUS_ONE, whole.end(domain));
+        event.put(&fields::QUESTION_REGISTERED_DOMAIN, whole.end(domain));
+        if let Some(subdomain) = name.len().checked_sub(domain + 1) {
+            let mut value = whole;
+            value.cut(subdomain);
+            event.put(&fields::QUESTION_SUBDOMAIN, value);
         }
-        if let Some(suffix) = psl::suffix_str(&question.name) {
-            event.put_text(&fields::QUESTION_TOP_LEVEL_DOMAIN, suffix);
-        }
+        event.put(&fields::QUESTION_TOP_LEVEL_DOMAIN, whole.end(suffix));
     }
 }
 
@@ -434,44 +437,45 @@ fn put_records(event: &mut Event, settings: &Settings, message: &Message, bytes:
     event.put(&fields::ANSWERS_COUNT, answers.len());
     event.put(&fields::AUTHORITIES_COUNT, authorities.len());
     event.put(&fields::ADDITIONALS_COUNT, additionals.len());
-    let mut resolved: Vec<IpAddr> = Vec::new();
+    let wanted = |flag: &Flag, records: &Vec<Record>| flag.0 && !records.is_empty();
+    let more = wanted(&settings.include_authorities, authorities) || wanted(&settings.include_additionals, additionals);
+    if answers.is_empty() && !more {
+        return;
+    }
+    let mut resolved: Vec<IpAddr> = Vec::with_capacity(answers.len());
     let mut objects = Vec::with_capacity(answers.len());
-    let mut name_buffer = Vec::new();
+    let mut making = Records::new();
     for record in answers {
         if let Some(address) = data::address_of(bytes, record)
             && !resolved.contains(&address)
         {
             resolved.push(address);
         }
-        objects.push(data::object(event, bytes, record, &mut name_buffer));
+        objects.push(making.object(event, bytes, record));
     }
     if !objects.is_empty() {
-        event.put(&fields::ANSWERS, Value::List(objects));
+        event.put_list(&fields::ANSWERS, objects);
     }
-    for (wanted, records, field) in [
-        (settings.include_authorities.0, authorities, &fields::AUTHORITIES),
-        (settings.include_additionals.0, additionals, &fields::ADDITIONALS),
+    for (flag, records, field) in [
+        (&settings.include_authorities, authorities, &fields::AUTHORITIES),
+        (&settings.include_additionals, additionals, &fields::ADDITIONALS),
     ] {
-        if wanted && !records.is_empty() {
-            let list = records.iter().map(|record| data::object(event, bytes, record, &mut name_buffer)).collect();
-            event.put(field, Value::List(list));
+        if wanted(flag, records) {
+            let list: Vec<Value> = records.iter().map(|record| making.object(event, bytes, record)).collect();
+            event.put_list(field, list);
         }
     }
     if !resolved.is_empty() {
-        event.put(&fields::RESOLVED_IP, Value::list(resolved.iter().copied()));
-        let mut related = vec![context.flow.first.address, context.flow.second.address];
+        event.put_list(&fields::RESOLVED_IP, resolved.iter().copied());
+        let mut ends = [context.flow.first.address, context.flow.second.address];
         if let Some(Value::Ip(source)) = event.get(&common::SOURCE_IP)
-            && *source != related[0]
+            && *source != ends[0]
         {
-            related.swap(0, 1);
+            ends.swap(0, 1);
         }
-        related.dedup();
-        for address in resolved {
-            if !related.contains(&address) {
-                related.push(address);
-            }
-        }
-        event.put(&common::RELATED_IP, Value::list(related));
+        let ends = ends.get(..if ends[0] == ends[1] { 1 } else { 2 }).unwrap_or_default();
+        let others = resolved.iter().filter(|address| !ends.contains(address));
+        event.put_list(&common::RELATED_IP, ends.iter().chain(others).copied());
     }
 }
 
@@ -494,6 +498,7 @@ fn describe(message: &Message, bytes: &[u8]) -> String {
             names::kind(question.kind)
         );
     }
+    let mut data = Data::new();
     for (title, records) in ["ANSWER", "AUTHORITY", "ADDITIONAL"].into_iter().zip(&message.sections) {
         if records.is_empty() {
             continue;
@@ -503,7 +508,8 @@ fn describe(message: &Message, bytes: &[u8]) -> String {
             if at > 0 {
                 text.push_str("; ");
             }
-            data::describe(&Data::of(bytes, record), &mut text);
+            data.read(bytes, record);
+            data.describe(&mut text);
         }
     }
     text

@@ -116,9 +116,28 @@ pub(super) fn value(event: &mut Event, name: Cow<'static, str>) -> Value {
     }
 }
 
+/// The names of the types below this one lie in a table: most are asked for many times in one message.
+const FIRST_TYPES: usize = 260;
+
+static BY_NUMBER: [&str; FIRST_TYPES] = {
+    let mut names = [""; FIRST_TYPES];
+    let mut at = 0;
+    while at < TYPES.len() {
+        if (TYPES[at].0 as usize) < FIRST_TYPES {
+            names[TYPES[at].0 as usize] = TYPES[at].1;
+        }
+        at += 1;
+    }
+    names
+};
+
 pub(super) fn kind(kind: u16) -> Cow<'static, str> {
-    match TYPES.iter().find(|(number, _)| *number == kind) {
-        Some((_, name)) => Cow::Borrowed(name),
+    let known = match BY_NUMBER.get(usize::from(kind)) {
+        Some(name) => Some(*name).filter(|name| !name.is_empty()),
+        None => TYPES.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name),
+    };
+    match known {
+        Some(name) => Cow::Borrowed(name),
         None => format!("TYPE{kind}").into(),
     }
 }
@@ -156,32 +175,32 @@ pub(super) fn code(code: u16) -> Cow<'static, str> {
 }
 
 /// Algorithms of DNSSEC.
-pub(super) fn algorithm(algorithm: u8) -> Cow<'static, str> {
-    match algorithm {
-        1 => "RSAMD5".into(),
-        2 => "DH".into(),
-        3 => "DSA".into(),
-        5 => "RSASHA1".into(),
-        6 => "DSA-NSEC3-SHA1".into(),
-        7 => "RSASHA1-NSEC3-SHA1".into(),
-        8 => "RSASHA256".into(),
-        10 => "RSASHA512".into(),
-        12 => "ECC-GOST".into(),
-        13 => "ECDSAP256SHA256".into(),
-        14 => "ECDSAP384SHA384".into(),
-        15 => "ED25519".into(),
-        16 => "ED448".into(),
-        other => other.to_string().into(),
-    }
+pub(super) const fn algorithm(algorithm: u8) -> Option<&'static str> {
+    Some(match algorithm {
+        1 => "RSAMD5",
+        2 => "DH",
+        3 => "DSA",
+        5 => "RSASHA1",
+        6 => "DSA-NSEC3-SHA1",
+        7 => "RSASHA1-NSEC3-SHA1",
+        8 => "RSASHA256",
+        10 => "RSASHA512",
+        12 => "ECC-GOST",
+        13 => "ECDSAP256SHA256",
+        14 => "ECDSAP384SHA384",
+        15 => "ED25519",
+        16 => "ED448",
+        _ => return None,
+    })
 }
 
 /// Digests of DS records.
-pub(super) fn digest(digest: u8) -> Cow<'static, str> {
-    match digest {
-        1 => "SHA1".into(),
-        2 => "SHA256".into(),
-        3 => "GOST94".into(),
-        4 => "SHA384".into(),
-        other => other.to_string().into(),
-    }
+pub(super) const fn digest(digest: u8) -> Option<&'static str> {
+    Some(match digest {
+        1 => "SHA1",
+        2 => "SHA256",
+        3 => "GOST94",
+        4 => "SHA384",
+        _ => return None,
+    })
 }

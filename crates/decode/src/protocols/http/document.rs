@@ -34,7 +34,7 @@ pub(super) fn put_request(event: &mut Event, ready: &Ready, request: &Message, s
         hosts.push(event.bytes(referrer));
     }
     if !hosts.is_empty() {
-        event.put(&common::RELATED_HOSTS, hosts);
+        event.put_list(&common::RELATED_HOSTS, hosts);
     }
     if let Some(agent) = request.header("user-agent") {
         event.put_bytes(&fields::USER_AGENT, agent);
@@ -42,7 +42,7 @@ pub(super) fn put_request(event: &mut Event, ready: &Ready, request: &Message, s
     if let Some(user) = basic_user(request) {
         event.put_text(&event::common::USER_NAME, &user);
         let user = event.text(&user);
-        event.put(&common::RELATED_USER, vec![user]);
+        event.put_list(&common::RELATED_USER, [user]);
     }
     if let Some(address) = forwarded(ready, request) {
         event.put(&fields::FORWARDED_IP, address);
@@ -235,14 +235,9 @@ fn put_headers(event: &mut Event, ready: &Ready, message: &Message, field: &'sta
         members.push((name, value));
     }
     members.sort_by(|a, b| a.0.cmp(&b.0));
-    let object = members
-        .into_iter()
-        .filter_map(|(name, value)| match event.text(&name) {
-            Value::Text(span) => Some((Key::Text(span), value)),
-            _ => None,
-        })
-        .collect();
-    event.put(field, Value::Object(object));
+    let members: Vec<(Key, Value)> = members.into_iter().map(|(name, value)| (event.text_key(&name), value)).collect();
+    let object = event.object(members);
+    event.put(field, object);
 }
 
 /// The parts of a cookie: `name=value; name=value`.
@@ -251,12 +246,10 @@ fn cookies(event: &mut Event, value: &[u8]) -> Value {
     let mut parts = Vec::new();
     for part in text.split(';') {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        if let Value::Text(name) = event.text(&name.trim().to_ascii_lowercase()) {
-            let value = event.text(value.trim().trim_matches('"'));
-            parts.push((Key::Text(name), value));
-        }
+        let name = event.text_key(&name.trim().to_ascii_lowercase());
+        parts.push((name, event.text(value.trim().trim_matches('"'))));
     }
-    Value::Object(parts)
+    event.object(parts)
 }
 
 fn put_body(event: &mut Event, ready: &Ready, message: &Message, field: &'static Field) {

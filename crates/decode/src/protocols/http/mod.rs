@@ -260,7 +260,7 @@ impl Decoder {
         match notes.as_slice() {
             [] => {}
             [one] => event.put(&common::ERROR_MESSAGE, *one),
-            several => event.put(&common::ERROR_MESSAGE, Value::list(several.iter().copied())),
+            several => event.put_list(&common::ERROR_MESSAGE, several.iter().copied()),
         }
         context.emit(event);
     }

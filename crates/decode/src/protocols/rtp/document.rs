@@ -41,7 +41,7 @@ pub(crate) fn write_stream(
     event.put(&fields::PAYLOAD_TYPE, summary.payload_type);
     if counts.types.count_ones() > 1 {
         let types = (0..128u8).filter(|kind| counts.types >> kind & 1 == 1);
-        event.put(&fields::PAYLOAD_TYPES, Value::list(types));
+        event.put_list(&fields::PAYLOAD_TYPES, types);
     }
     if let Some(codec) = &summary.codec {
         event.put_text(&fields::CODEC, &codec.name);
@@ -173,7 +173,7 @@ pub(crate) fn write_compound(event: &mut Event, compound: &Compound<'_>, around:
             }
             Rtcp::Bye { sources, reason } => {
                 let sources: Vec<Value> = sources.iter().map(|source| ssrc(event, *source)).collect();
-                event.put(&fields::RTCP_BYE, sources);
+                event.put_list(&fields::RTCP_BYE, sources);
                 if !reason.is_empty() {
                     event.put_bytes(&fields::RTCP_BYE_REASON, reason);
                 }
@@ -187,7 +187,7 @@ pub(crate) fn write_compound(event: &mut Event, compound: &Compound<'_>, around:
         let value = ssrc(event, sender);
         event.put(&fields::RTCP_SSRC, value);
     }
-    event.put(&fields::RTCP_PACKETS, Value::list(kinds));
+    event.put_list(&fields::RTCP_PACKETS, kinds);
     if around.encrypted {
         event.put(&fields::RTCP_ENCRYPTED, true);
     }
@@ -201,14 +201,14 @@ pub(crate) fn write_compound(event: &mut Event, compound: &Compound<'_>, around:
         })
         .collect();
     if !blocks.is_empty() {
-        event.put(&fields::RTCP_REPORTS, blocks);
+        event.put_list(&fields::RTCP_REPORTS, blocks);
     }
     if let Some(trip_ms) = end_to_end {
         event.put(&fields::RTCP_ROUND_TRIP_MS, rounded(trip_ms));
     }
     let voip: Vec<Value> = voip.into_iter().map(|block| metrics(event, block)).collect();
     if !voip.is_empty() {
-        event.put(&fields::RTCP_VOIP, voip);
+        event.put_list(&fields::RTCP_VOIP, voip);
     }
     if let Some(at) = compound.broken_at.filter(|_| !around.encrypted) {
         event.anomaly("rtcp.broken_compound", at as u64);
@@ -223,46 +223,46 @@ pub(crate) fn write_compound(event: &mut Event, compound: &Compound<'_>, around:
 }
 
 fn report(event: &mut Event, block: &Report, clock_rate: Option<u32>, trip_ms: Option<f64>) -> Value {
-    let mut members = vec![
-        ("ssrc".into(), ssrc(event, block.ssrc)),
-        ("loss_percent".into(), percent_of_256(block.fraction_lost).into()),
-        ("lost".into(), block.lost.into()),
-        ("highest".into(), block.highest.into()),
-        ("jitter".into(), block.jitter.into()),
+    let mut members: Vec<(&str, Value)> = vec![
+        ("ssrc", ssrc(event, block.ssrc)),
+        ("loss_percent", percent_of_256(block.fraction_lost).into()),
+        ("lost", block.lost.into()),
+        ("highest", block.highest.into()),
+        ("jitter", block.jitter.into()),
     ];
     if let Some(clock_rate) = clock_rate.filter(|rate| *rate != 0) {
         let jitter_ms = f64::from(block.jitter) * 1000.0 / f64::from(clock_rate);
-        members.push(("jitter_ms".into(), rounded(jitter_ms).into()));
+        members.push(("jitter_ms", rounded(jitter_ms).into()));
     }
     if let Some(trip_ms) = trip_ms {
-        members.push(("round_trip_ms".into(), rounded(trip_ms).into()));
+        members.push(("round_trip_ms", rounded(trip_ms).into()));
     }
-    Value::Object(members)
+    event.object(members)
 }
 
 fn metrics(event: &mut Event, block: &VoipMetrics) -> Value {
-    let mut members = vec![
-        ("ssrc".into(), ssrc(event, block.ssrc)),
-        ("loss_percent".into(), percent_of_256(block.loss).into()),
-        ("discard_percent".into(), percent_of_256(block.discard).into()),
-        ("burst_density_percent".into(), percent_of_256(block.burst_density).into()),
-        ("gap_density_percent".into(), percent_of_256(block.gap_density).into()),
-        ("burst_duration_ms".into(), block.burst_duration_ms.into()),
-        ("gap_duration_ms".into(), block.gap_duration_ms.into()),
-        ("round_trip_ms".into(), block.round_trip_ms.into()),
-        ("end_system_ms".into(), block.end_system_ms.into()),
-        ("jitter_buffer_ms".into(), block.buffer_ms.into()),
+    let mut members: Vec<(&str, Value)> = vec![
+        ("ssrc", ssrc(event, block.ssrc)),
+        ("loss_percent", percent_of_256(block.loss).into()),
+        ("discard_percent", percent_of_256(block.discard).into()),
+        ("burst_density_percent", percent_of_256(block.burst_density).into()),
+        ("gap_density_percent", percent_of_256(block.gap_density).into()),
+        ("burst_duration_ms", block.burst_duration_ms.into()),
+        ("gap_duration_ms", block.gap_duration_ms.into()),
+        ("round_trip_ms", block.round_trip_ms.into()),
+        ("end_system_ms", block.end_system_ms.into()),
+        ("jitter_buffer_ms", block.buffer_ms.into()),
     ];
     // 127 stands for a value that is not available.
     if block.r_factor != 127 {
-        members.push(("r_factor".into(), block.r_factor.into()));
+        members.push(("r_factor", block.r_factor.into()));
     }
     for (name, value) in [("mos_lq", block.mos_lq), ("mos_cq", block.mos_cq)] {
         if value != 127 {
-            members.push((name.into(), (f64::from(value) / 10.0).into()));
+            members.push((name, (f64::from(value) / 10.0).into()));
         }
     }
-    Value::Object(members)
+    event.object(members)
 }
 
 /// The moment of an NTP time stamp, if it is one of this era and after 1970.

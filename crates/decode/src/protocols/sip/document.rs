@@ -121,7 +121,7 @@ pub(crate) fn write(event: &mut Event, message: &Message<'_>, shown: Shown, ends
     event.put(&common::EVENT_KIND, "event");
     let authenticates = message.first("authorization").is_some();
     let categories: &[&'static str] = if authenticates { &["network", "authentication"] } else { &["network"] };
-    event.put(&common::EVENT_CATEGORY, Value::list(categories.iter().copied()));
+    event.put(&common::EVENT_CATEGORY, categories);
     event.put(&common::EVENT_TYPE, Value::Words(&["info", "protocol"]));
     event.put(&common::EVENT_DATASET, "sip");
     if shown.original {
@@ -136,12 +136,12 @@ pub(crate) fn write(event: &mut Event, message: &Message<'_>, shown: Shown, ends
             related_ips.push(address);
         }
     }
-    event.put(&common::RELATED_IP, related_ips);
+    event.put_list(&common::RELATED_IP, related_ips);
     if !related.hosts.is_empty() {
-        event.put(&common::RELATED_HOSTS, related.hosts);
+        event.put_list(&common::RELATED_HOSTS, related.hosts);
     }
     if !related.users.is_empty() {
-        event.put(&common::RELATED_USER, related.users);
+        event.put_list(&common::RELATED_USER, related.users);
     }
     for (name, at) in &message.anomalies {
         event.anomaly(name, *at as u64);
@@ -177,7 +177,7 @@ fn headers(event: &mut Event, message: &Message<'_>, related: &mut Related, show
     }
     if !vias.is_empty() {
         let vias: Vec<Value> = vias.into_iter().map(|via| event.text(via)).collect();
-        event.put(&fields::VIA, vias);
+        event.put_list(&fields::VIA, vias);
     }
     if let Some(private) = message.first("p-associated-uri") {
         // Packetbeat takes the whole value for a URI.
@@ -220,7 +220,7 @@ fn list(event: &mut Event, field: &'static Field, value: Option<&str>) {
     let Some(value) = value.filter(|value| !value.is_empty()) else { return };
     let words: Vec<Value> =
         value.split(',').take(64).map(|word| event.text(&word.trim().to_ascii_lowercase())).collect();
-    event.put(field, words);
+    event.put_list(field, words);
 }
 
 fn put_contact(event: &mut Event, related: &mut Related, contact: &Address<'_>) {
@@ -285,7 +285,7 @@ fn description(event: &mut Event, text: &str, related: &mut Related, related_ips
     }
     if !shown.packetbeat && !description.media.is_empty() {
         let media: Vec<Value> = description.media.iter().map(|media| medium(event, media)).collect();
-        event.put(&fields::SDP_MEDIA, media);
+        event.put_list(&fields::SDP_MEDIA, media);
     }
     for (name, at) in description.anomalies {
         event.anomaly(name, at as u64);
@@ -299,17 +299,18 @@ fn medium(event: &mut Event, media: &Media<'_>) -> Value {
         .filter_map(|payload_type| media.encoding(*payload_type))
         .map(|name| event.text(name))
         .collect();
-    let mut members = vec![
-        ("type".into(), event.text(media.kind)),
-        ("port".into(), media.port.into()),
-        ("protocol".into(), event.text(media.protocol)),
-        ("direction".into(), media.flow.as_str().into()),
-        ("codecs".into(), codecs.into()),
+    let codecs = event.list(codecs);
+    let mut members: Vec<(&str, Value)> = vec![
+        ("type", event.text(media.kind)),
+        ("port", media.port.into()),
+        ("protocol", event.text(media.protocol)),
+        ("direction", media.flow.as_str().into()),
+        ("codecs", codecs),
     ];
     if let Some(address) = media.address {
-        members.insert(1, ("ip".into(), Value::Ip(address)));
+        members.insert(1, ("ip", Value::Ip(address)));
     }
-    Value::Object(members)
+    event.object(members)
 }
 
 /// The text with credentials and media keys replaced: responses and passwords of authorization headers, `a=crypto`,
