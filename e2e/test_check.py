@@ -173,5 +173,58 @@ class Setup(unittest.TestCase):
                     self.assertIn(word, said)
 
 
+class Questions(Case):
+    """What the collector's API answers to a question that it does not understand: what, where, and what to do."""
+
+    def test_what_is_wrong_with_a_question_is_said(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        path = self.config("collector", f'api = ["127.0.0.1:{port}"]')
+        command = [os.path.join(BINARIES, "tapline"), "collector", "--config", path, "--set", "collector.user=root"]
+        with open(os.path.join(self.folder, "log"), "wb") as log:
+            collector = subprocess.Popen(command, stdout=log, stderr=log)
+        self.addCleanup(end, collector)
+        url = f"http://127.0.0.1:{port}"
+
+        def answers():
+            try:
+                return urllib.request.urlopen(f"{url}/healthz", timeout=5).status == 200
+            except urllib.error.URLError:
+                return False
+
+        wait_for("the collector", answers)
+        epoch = "0" * 32
+        for method, question, status, error, hint in (
+            ("GET", "/api/v1/packets?query=porrt", 400, "query: the filter `porrt`", "udp port 53"),
+            ("GET", "/api/v1/packets?quer=icmp", 400, "there is no parameter `quer`", "did you mean `query`?"),
+            ("GET", "/api/v1/packets?since=yesterday", 400, "since: ", "nanoseconds since 1970"),
+            ("GET", "/api/v1/packets?source=a%20b", 400, "source: ", "/api/v1/sources"),
+            ("GET", "/api/v1/packets?epoch=7", 400, "epoch: ", "/api/v1/balance"),
+            ("GET", "/api/v1/packets?packets=4-9", 400, "packets: ", "source and its epoch"),
+            ("GET", f"/api/v1/packets?source=x&epoch={epoch}&packets=9-4", 400, "packets: ", "numbers"),
+            ("GET", "/api/v1/packets?format=erf", 400, "format: ", "format=pcapng"),
+            ("GET", "/api/v1/live?since=1", 400, "live packets", "/api/v1/packets"),
+            ("GET", "/api/v1/live?format=pcap", 400, "format: ", "leave format out"),
+            ("GET", "/api/v1/batches?source=x", 400, "the parameter `epoch` is missing", "epoch="),
+            ("GET", f"/api/v1/batches?source=x&epoch={epoch}&from=-1", 400, "from: ", "digits"),
+            ("GET", "/api/v1/archive?step=0", 400, "step: ", "seconds"),
+            ("POST", "/api/v1/pins?since=2&until=1", 400, "since: ", "exchange"),
+            ("DELETE", "/api/v1/pins/x", 400, '"x" is no number', "/api/v1/pins"),
+            ("DELETE", "/api/v1/pins/7", 404, "no pin 7", "/api/v1/pins"),
+            ("POST", "/api/v1/rotate?source=a%20b", 400, "source: ", "/api/v1/sources"),
+            ("POST", "/api/v1/status", 405, "POST cannot be done to /api/v1/status", "docs/collector.md"),
+            ("GET", "/api/v2/status", 404, "nothing at /api/v2/status", "docs/collector.md"),
+        ):
+            with self.subTest(f"{method} {question}"):
+                with self.assertRaises(urllib.error.HTTPError) as refused:
+                    urllib.request.urlopen(urllib.request.Request(url + question, method=method), timeout=10)
+                with refused.exception as answer:
+                    self.assertEqual(answer.code, status)
+                    said = json.load(answer)
+                self.assertIn(error, said["error"])
+                self.assertIn(hint, said["hint"])
+
+
 if __name__ == "__main__":
     unittest.main()
