@@ -30,6 +30,7 @@ WRONG = {
         'segment_zone = "Mars"': ["collector.segment_zone", "Europe/Vienna"],
         'sources.gw.filter = "porrt 1"': ["collector.sources.gw", "porrt 1"],
         "connections = 0": ["collector.connections", "at least 1"],
+        'hook = ["/no/such/program"]': ["collector.hook", "/no/such/program"],
     },
     "analyzer": {
         'status = "0.0.0.0:1"': ["analyzer.status", "127.0.0.1"],

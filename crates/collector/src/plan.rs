@@ -13,6 +13,7 @@ use privilege::User;
 use settings::Faults;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 const UPLINK: &str = "bind to 127.0.0.1, set collector.tls (see `tapline keys collector`), or collector.allow_plaintext = true if that is meant";
@@ -73,6 +74,10 @@ impl Plan {
         if settings.connections == 0 {
             faults.add("collector.connections", "0 lets no probe in: write at least 1");
         }
+        if settings.credit == 0 {
+            faults.add("collector.credit", "0 lets no probe send anything: write for example 32MiB");
+        }
+        faults.note("collector.hook", hook(&settings.hook));
         match (user, policies, zone) {
             (Some(user), Ok(policies), Some(zone)) if faults.is_empty() => Ok(Self {
                 user,
@@ -129,6 +134,16 @@ fn curve(faults: &mut Faults, curve: &Curve) -> Option<ServerKeys> {
     faults.note("collector.curve", ServerKeys::read(&curve.keys, &curve.allow))
 }
 
+/// A program named by its path must be there; where others are found is known when they are started.
+fn hook(command: &[String]) -> Result<(), String> {
+    match command.first() {
+        Some(program) if program.is_empty() || (program.contains('/') && !Path::new(program).is_file()) => {
+            Err(format!("{program:?} is no program: name one that exists, and its arguments after it"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn zone(name: &str) -> Result<jiff::tz::TimeZone, String> {
     jiff::tz::TimeZone::get(name)
         .map_err(|error| format!("{name:?}: {error}; write UTC, or a name such as Europe/Vienna (package tzdata)"))
@@ -165,6 +180,7 @@ mod tests {
     #[test]
     fn what_cannot_be_is_named_with_its_key() {
         assert_eq!(said(|_| {}), "");
+        assert_eq!(said(|s| s.hook = ["gzip", "-9"].map(str::to_owned).into()), "");
         for (key, change) in [
             ("collector.user: there is no user \"no such\"", (|s| s.user = "no such".to_owned()) as fn(&mut Settings)),
             ("collector.listen: \"x\" is no address", |s| s.listen = list("x")),
@@ -186,6 +202,8 @@ mod tests {
             ("collector.segment_zone: \"Mars\"", |s| s.segment_zone = "Mars".to_owned()),
             ("collector.sources.a b: ", |s| s.sources = [("a b".to_owned(), Default::default())].into()),
             ("collector.connections: 0 lets no probe in", |s| s.connections = 0),
+            ("collector.credit: 0 lets no probe send", |s| s.credit = 0),
+            ("collector.hook: \"/no/such\" is no program", |s| s.hook = list("/no/such")),
         ] {
             let said = said(change);
             assert!(said.starts_with(key) && said.lines().count() == 1, "{key}: {said}");

@@ -255,8 +255,8 @@ fn what_the_program_finds_wrong_is_told_all_at_once_with_its_places() {
             "FILE:7: probe.protocols.a.b.ports: wrong",
             "environment variable TAPLINE_PROBE_SNAPLEN: probe.snaplen: wrong",
             "--set probe.mode: wrong",
-            "probe.protocols.c: wrong",
             "probe.interfaces: wrong",
+            "probe.protocols.c: wrong",
         ]
     );
 }
