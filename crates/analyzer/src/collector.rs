@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use api::{BalanceAnswer, Client, ClientError, CollectorUrl, EntryFrame, EntryMeta, EntryReader, escape};
 use feed::curve::{ClientKeys, KeyPair};
-use feed::{Message, Subscriber};
+use feed::{Endpoint, Message, Subscriber};
 use packet::{Epoch, SourceName};
+use settings::Faults;
 
 use crate::log::{EpochState, Log, LogEntry, LogError, Received};
 use crate::settings::Settings;
@@ -19,86 +20,83 @@ use crate::settings::Settings;
 /// Messages of the feed that may wait here; more are taken from the archive later.
 const QUEUE_MESSAGES: i32 = 256;
 
-/// Where the collector is, checked before the sandbox shuts.
+/// Where the collector is, and what is wanted of it, judged before the sandbox shuts.
 #[derive(Debug)]
 pub struct Endpoints {
-    feed: Vec<String>,
+    feed: Vec<Endpoint>,
     api: Option<CollectorUrl>,
-    ports: Vec<u16>,
-    has_names: bool,
+    sources: Vec<SourceName>,
     curve: Option<ClientKeys>,
 }
 
 impl Endpoints {
-    /// From the configuration.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn new(settings: &Settings) -> Result<Self, String> {
+    /// From the configuration; notes all that is wrong with it.
+    pub fn new(settings: &Settings, faults: &mut Faults) -> Self {
         let feed = settings.feed_endpoints();
-        let api = match settings.collector_url() {
-            None => None,
-            Some(url) => Some(url.parse::<CollectorUrl>().map_err(|error| format!("analyzer.collector: {error}"))?),
-        };
-        let mut ports = Vec::new();
-        let mut has_names = false;
-        let mut hosts: Vec<&str> = feed.iter().filter_map(|endpoint| endpoint.strip_prefix("tcp://")).collect();
-        if let Some(CollectorUrl::Http(address)) = &api {
-            hosts.push(address);
-        }
-        for address in hosts {
-            let (host, port) = address
-                .rsplit_once(':')
-                .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)))
-                .ok_or_else(|| format!("`{address}` is no HOST:PORT"))?;
-            ports.push(port);
-            has_names |= host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_err();
-        }
-        for endpoint in &feed {
-            if !["tcp://", "ipc://", "inproc://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
-                return Err(format!("analyzer.feed: `{endpoint}` is no endpoint: write tcp://HOST:PORT or ipc://PATH"));
-            }
-        }
+        let feed = feed.iter().filter_map(|text| faults.note("analyzer.feed", Endpoint::to_subscribe(text))).collect();
+        let url = |text: String| faults.note("analyzer.collector", text.parse::<CollectorUrl>());
+        let api = settings.collector_url().and_then(url);
+        let sources = settings.sources.iter();
+        let sources = sources.filter_map(|name| faults.note("analyzer.sources", name.parse::<SourceName>())).collect();
         let curve = match (settings.curve.server.as_str(), settings.curve.keys.as_os_str().is_empty()) {
             ("", true) => None,
-            (server, _) => Some(ClientKeys {
-                server: feed::curve::key(server, "analyzer.curve.server").map_err(|error| error.to_string())?,
-                own: KeyPair::read(&settings.curve.keys).map_err(|error| format!("analyzer.curve.keys: {error}"))?,
-            }),
+            (server, is_without_keys) if server.is_empty() || is_without_keys => {
+                let missing = if server.is_empty() { "server" } else { "keys" };
+                let problem =
+                    "is not set: an encrypted feed needs server and keys, as `tapline keys subscriber` shows them";
+                faults.add(format!("analyzer.curve.{missing}"), problem);
+                None
+            }
+            (server, _) => {
+                let server = faults.note("analyzer.curve.server", feed::curve::key(server, "this"));
+                let own = faults.note("analyzer.curve.keys", KeyPair::read(&settings.curve.keys));
+                server.zip(own).map(|(server, own)| ClientKeys { server, own })
+            }
         };
-        Ok(Self { feed, api, ports, has_names, curve })
+        Self { feed, api, sources, curve }
+    }
+
+    /// Host and port of what is reached by TCP.
+    fn hosts(&self) -> impl Iterator<Item = (&str, u16)> {
+        let api = match &self.api {
+            // A URL has a port.
+            Some(CollectorUrl::Http(address)) => address.rsplit_once(':'),
+            _ => None,
+        };
+        let api = api.and_then(|(host, port)| Some((host.trim_matches(['[', ']']), port.parse().ok()?)));
+        self.feed.iter().filter_map(Endpoint::tcp).chain(api)
+    }
+
+    fn has_names(&self) -> bool {
+        self.hosts().any(|(host, _)| host.parse::<std::net::IpAddr>().is_err())
     }
 
     /// Files that must stay readable: those that names are looked up with, if any endpoint has one.
     pub fn files(&self) -> Vec<PathBuf> {
-        if self.has_names { look_up_files() } else { Vec::new() }
+        if self.has_names() { look_up_files() } else { Vec::new() }
     }
 
     /// Subscribes. Call it behind the sandbox: what comes from the feed is foreign.
     ///
     /// # Errors
-    /// When an endpoint is none, or a source name.
-    pub fn connect(&self, settings: &Settings) -> Result<Collector, String> {
-        let sources: Vec<SourceName> = settings
-            .sources
-            .iter()
-            .map(|name| name.parse().map_err(|error| format!("analyzer.sources: {error}")))
-            .collect::<Result<_, _>>()?;
+    /// When ZeroMQ or the system refuses.
+    pub fn connect(&self) -> Result<Collector, String> {
         let mut topics = vec!["event.v2.".to_owned()];
-        if sources.is_empty() {
+        if self.sources.is_empty() {
             topics.push("data.v2.".to_owned());
         }
-        topics.extend(sources.iter().map(|source| feed::v2::data_topic(source.as_str())));
+        topics.extend(self.sources.iter().map(|source| feed::v2::data_topic(source.as_str())));
         let subscriber = Subscriber::connect(&self.feed, &topics, QUEUE_MESSAGES, self.curve.as_ref())
             .map_err(|error| error.to_string())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-        Ok(Collector { subscriber: Some(subscriber), api: self.api.clone().map(Client::new), runtime, sources })
+        let (api, sources) = (self.api.clone().map(Client::new), self.sources.clone());
+        Ok(Collector { subscriber: Some(subscriber), api, runtime, sources })
     }
 
     /// TCP ports that must stay reachable.
     pub fn tcp_ports(&self) -> Vec<u16> {
-        let dns = self.has_names.then_some(53);
-        self.ports.iter().copied().chain(dns).collect()
+        let dns = self.has_names().then_some(53);
+        self.hosts().map(|(_, port)| port).chain(dns).collect()
     }
 }
 

@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use decode::config::ConfigError;
 use decode::{Config, Emit, Engine, Frame};
 use packet::Timestamp;
+use settings::Faults;
 
 use crate::decoder::{Decoder, Factory, Numbered, Stream};
 use crate::settings::Settings;
@@ -47,11 +49,20 @@ impl Factory for Engines {
 /// Makes decode engines with these settings.
 ///
 /// # Errors
-/// When the settings cannot be used.
-pub fn factory(settings: &Settings) -> Result<Arc<dyn Factory>, String> {
+/// What is wrong with them.
+pub fn factory(settings: &Settings) -> Result<Arc<dyn Factory>, Faults> {
     let config = settings.decoding();
     let observer = Arc::new(event::Observer { name: String::new(), epoch: String::new(), is_file: true });
     // Everything that can be wrong with a configuration is found by making an engine of it.
-    Engine::new(&config, observer).map_err(|error| error.to_string())?;
-    Ok(Arc::new(Engines { config }))
+    let Err(error) = Engine::new(&config, observer) else { return Ok(Arc::new(Engines { config })) };
+    let (key, problem) = match error {
+        ConfigError::UnknownProtocol { name, known } => {
+            (format!("protocols.{name}"), format!("there is no such protocol; known are {known}"))
+        }
+        ConfigError::Option { protocol, problem } => (format!("protocols.{protocol}"), problem),
+        ConfigError::Value { key, problem } => (key.to_owned(), problem),
+    };
+    let mut faults = Faults::default();
+    faults.add(format!("analyzer.{key}"), problem);
+    Err(faults)
 }

@@ -13,6 +13,7 @@ pub mod follow;
 pub mod live;
 pub mod log;
 pub mod order;
+mod plan;
 pub mod pool;
 pub mod position;
 mod protocol_options;
@@ -29,7 +30,8 @@ pub mod worker;
 use std::sync::{Arc, OnceLock};
 
 use event::Schema;
-pub use run::{RunError, run};
+pub use plan::Plan;
+pub use run::RunError;
 pub use settings::{Sandbox, Settings};
 
 /// The fields of everything that can come out: of all decoders, of flows and of calls.

@@ -1,27 +1,28 @@
 //! The program `tapline analyzer` on one page: what is opened as root, what as the user, where the doors shut, and what runs behind them.
 //! Decides nothing about packets or events.
 
-use std::path::PathBuf;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use listen::{BindError, Bound};
 use output::{Place, Queue};
 
 use crate::correlation::Stage;
 use crate::live::{self, Added, LiveError, Options};
+use crate::plan::Plan;
 use crate::pool::Pool;
 use crate::sandbox::{self, Allowed};
-use crate::settings::{Sandbox, Settings};
+use crate::settings::Sandbox;
 use crate::status::{self, Shared};
 use crate::worker::Parts;
-use crate::{collector, engine, json_renderer};
+use crate::{collector, json_renderer};
 
 /// Why the analyzer could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The configuration cannot be used.
-    #[error("{0}")]
-    Configuration(String),
     /// A directory cannot be made or given away.
     #[error("{path}: {source}; the analyzer needs this directory")]
     Directory {
@@ -32,7 +33,7 @@ pub enum RunError {
     },
     /// The status cannot be served.
     #[error(transparent)]
-    Status(#[from] status::ListenError),
+    Status(#[from] BindError),
     /// Privileges could not be given up.
     #[error(transparent)]
     Privilege(#[from] privilege::PrivilegeError),
@@ -53,92 +54,90 @@ pub enum RunError {
     Live(#[from] LiveError),
 }
 
-/// Runs until `stop` is set. Call it before any thread is started.
-///
-/// # Errors
-/// Why it cannot start or go on.
-pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
-    let place = Place { data: settings.data.clone(), fields: settings.fields() };
-    let decoders = engine::factory(settings).map_err(RunError::Configuration)?;
-    let workers = match settings.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        given => given,
-    };
-    if !settings.output.is_any_enabled() {
-        return Err(RunError::Configuration("no output is enabled: nobody would see the events".to_owned()));
-    }
+impl Plan {
+    /// Runs until `stop` is set. Call it before any thread is started.
+    ///
+    /// # Errors
+    /// Why it cannot start or go on.
+    pub fn run(self, stop: &AtomicBool) -> Result<(), RunError> {
+        let Self { settings, user, decoders, endpoints, status, outputs } = self;
+        let place = Place { data: settings.data.clone(), fields: settings.fields() };
 
-    // As the user that started us: keys, directories, and the status socket.
-    let endpoints = collector::Endpoints::new(settings).map_err(RunError::Configuration)?;
-    let user = privilege::user(Some(settings.user.as_str()).filter(|name| !name.is_empty()))?;
-    let mut own = vec![settings.state()];
-    own.extend(settings.output.directories(&place));
-    for path in &own {
-        let failed = |source| RunError::Directory { path: path.clone(), source };
-        privilege::give_directory(path, &user).map_err(failed)?;
-    }
-    let listener = match settings.status.as_str() {
-        "" => None,
-        address => {
-            if let Some(parent) =
-                address.strip_prefix("unix:").and_then(|path| settings.data.join(path).parent().map(PathBuf::from))
-            {
-                std::fs::create_dir_all(&parent)
-                    .map_err(|source| RunError::Directory { path: parent.clone(), source })?;
-            }
-            Some(status::bind(address, &settings.data)?)
+        // As the user that started us: directories, and the status socket.
+        let directory = |path: &Path, source| RunError::Directory { path: path.to_owned(), source };
+        let mut own = vec![settings.state()];
+        own.extend(settings.output.directories(&place));
+        for path in &own {
+            privilege::give_directory(path, &user).map_err(|source| directory(path, source))?;
         }
-    };
-
-    // As the unprivileged user: the outputs' files. Then the doors shut, before the first packet byte and the first thread.
-    privilege::give_up(&user)?;
-    let shared = Arc::new(Shared::default());
-    let outputs = settings.output.open(&place)?;
-    match settings.sandbox {
-        Sandbox::On => {
-            let mut tcp_ports = endpoints.tcp_ports();
-            tcp_ports.extend(settings.output.tcp_ports());
-            let mut read = endpoints.files();
-            if settings.output.looks_up_names() {
-                read.extend(collector::look_up_files());
+        let bind = |address: listen::Address| -> Result<Bound, RunError> {
+            if let Some(parent) = address.path().and_then(Path::parent) {
+                std::fs::create_dir_all(parent).map_err(|source| directory(parent, source))?;
             }
-            let allowed = Allowed { write: own, read, tcp_ports };
-            let facts = sandbox::enter(&allowed)?;
-            tracing::info!(
-                landlock = facts.landlock,
-                seccomp = facts.seccomp,
-                "sandbox entered; opening {}: {}",
-                facts.outside_path,
-                facts.outside_file
-            );
-            shared.set_sandbox(facts);
-        }
-        Sandbox::Off => tracing::warn!("the sandbox is off: packets are decoded with all rights of this user"),
-    }
+            let bound = address.bind()?;
+            if let Some(path) = address.path() {
+                // Who may reach the directory may ask: there is nothing to protect but the addresses in error messages.
+                std::fs::set_permissions(path, Permissions::from_mode(0o666))
+                    .map_err(|source| directory(path, source))?;
+            }
+            Ok(bound)
+        };
+        let listener = status.map(bind).transpose()?;
 
-    let mut queues = Vec::new();
-    for opened in outputs {
-        let when_full = opened.when_full.unwrap_or(settings.when_full);
-        queues.push(Queue::start(opened.output, settings.queue, when_full, opened.when).map_err(RunError::Thread)?);
+        // As the unprivileged user: the outputs' files. Then the doors shut, before the first packet byte and the first thread.
+        privilege::give_up(&user)?;
+        let shared = Arc::new(Shared::default());
+        let outputs = outputs.into_iter().map(|output| output.open(&place)).collect::<Result<Vec<_>, _>>()?;
+        match settings.sandbox {
+            Sandbox::On => {
+                let mut tcp_ports = endpoints.tcp_ports();
+                tcp_ports.extend(settings.output.tcp_ports());
+                let mut read = endpoints.files();
+                if settings.output.looks_up_names() {
+                    read.extend(collector::look_up_files());
+                }
+                let allowed = Allowed { write: own, read, tcp_ports };
+                let facts = sandbox::enter(&allowed)?;
+                tracing::info!(
+                    landlock = facts.landlock,
+                    seccomp = facts.seccomp,
+                    "sandbox entered; opening {}: {}",
+                    facts.outside_path,
+                    facts.outside_file
+                );
+                shared.set_sandbox(facts);
+            }
+            Sandbox::Off => tracing::warn!("the sandbox is off: packets are decoded with all rights of this user"),
+        }
+
+        let mut queues = Vec::new();
+        for opened in outputs {
+            let when_full = opened.when_full.unwrap_or(settings.when_full);
+            queues.push(Queue::start(opened.output, settings.queue, when_full, opened.when).map_err(RunError::Thread)?);
+        }
+        if let Some(listener) = listener {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name("status".to_owned())
+                .spawn(move || serve(listener, shared))
+                .map_err(RunError::Thread)?;
+        }
+        let parts = Parts { decoders, renderer: json_renderer(&settings) };
+        let added = Added { stage: Stage::live(settings.has_calls()), renderer: (parts.renderer)() };
+        let workers = match settings.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            given => given,
+        };
+        let pool = Pool::new(workers, &parts).map_err(RunError::Thread)?;
+        let log = endpoints.connect().map_err(RunError::Feed)?;
+        tracing::info!(workers, feed = settings.feed_endpoints().join(" "), "following the feed");
+        let options = Options { state: settings.state(), start: settings.start, rewind_max: settings.rewind_max };
+        live::follow(log, pool, queues, added, shared, &options, stop)?;
+        Ok(())
     }
-    if let Some(listener) = listener {
-        let shared = Arc::clone(&shared);
-        std::thread::Builder::new()
-            .name("status".to_owned())
-            .spawn(move || serve(listener, shared))
-            .map_err(RunError::Thread)?;
-    }
-    let parts = Parts { decoders, renderer: json_renderer(settings) };
-    let added = Added { stage: Stage::live(settings.has_calls()), renderer: (parts.renderer)() };
-    let pool = Pool::new(workers, &parts).map_err(RunError::Thread)?;
-    let log = endpoints.connect(settings).map_err(RunError::Feed)?;
-    tracing::info!(workers, feed = settings.feed_endpoints().join(" "), "following the feed");
-    let options = Options { state: settings.state(), start: settings.start, rewind_max: settings.rewind_max };
-    live::follow(log, pool, queues, added, shared, &options, stop)?;
-    Ok(())
 }
 
-fn serve(listener: status::Listener, shared: Arc<Shared>) {
+fn serve(listener: Bound, shared: Arc<Shared>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime.and_then(|runtime| runtime.block_on(status::serve(listener, shared)));
     if let Err(error) = result {

@@ -2,16 +2,13 @@
 //! Changes nothing and serves no packet or event.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
+use listen::Bound;
 use output::{Counters, Snapshot};
 
 use crate::position::Position;
@@ -192,59 +189,6 @@ pub struct Status {
     pub outputs: BTreeMap<&'static str, Snapshot>,
 }
 
-/// A listening socket, bound before the sandbox shuts.
-#[derive(Debug)]
-pub enum Listener {
-    /// A Unix socket.
-    Unix(UnixListener, PathBuf),
-    /// A TCP port.
-    Tcp(TcpListener),
-}
-
-/// Why the status cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// Not an address.
-    #[error("analyzer.status: `{0}` is neither unix:PATH nor ADDRESS:PORT")]
-    Address(String),
-    /// Not a loopback address.
-    #[error("analyzer.status: {0} is not loopback; the status is not protected, so it stays on this machine")]
-    NotLoopback(SocketAddr),
-    /// The system refused.
-    #[error("analyzer.status: cannot listen on {address}: {source}; another analyzer may be running")]
-    Bind {
-        /// Where.
-        address: String,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-/// Binds `unix:PATH` (below `data` unless absolute) or a loopback `ADDRESS:PORT`.
-///
-/// # Errors
-/// When that is no address or the system refuses.
-pub fn bind(address: &str, data: &Path) -> Result<Listener, ListenError> {
-    let failed = |source| ListenError::Bind { address: address.to_owned(), source };
-    if let Some(path) = address.strip_prefix("unix:") {
-        let path = data.join(path);
-        if std::os::unix::net::UnixStream::connect(&path).is_ok() {
-            return Err(failed(std::io::ErrorKind::AddrInUse.into()));
-        }
-        // What is left of an analyzer that is gone.
-        let _ = std::fs::remove_file(&path);
-        let listener = UnixListener::bind(&path).map_err(failed)?;
-        // Who may reach the directory may ask: there is nothing to protect but the addresses in error messages.
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).map_err(failed)?;
-        return Ok(Listener::Unix(listener, path));
-    }
-    let socket: SocketAddr = address.parse().map_err(|_| ListenError::Address(address.to_owned()))?;
-    if !socket.ip().is_loopback() {
-        return Err(ListenError::NotLoopback(socket));
-    }
-    TcpListener::bind(socket).map(Listener::Tcp).map_err(failed)
-}
-
 fn routes(shared: Arc<Shared>) -> Router {
     let (ready, status, metrics) = (Arc::clone(&shared), Arc::clone(&shared), shared);
     Router::new()
@@ -269,14 +213,14 @@ fn routes(shared: Arc<Shared>) -> Router {
 ///
 /// # Errors
 /// When the runtime cannot take the socket.
-pub async fn serve(listener: Listener, shared: Arc<Shared>) -> std::io::Result<()> {
+pub async fn serve(listener: Bound, shared: Arc<Shared>) -> std::io::Result<()> {
     let routes = routes(shared);
     match listener {
-        Listener::Unix(listener, _) => {
+        Bound::Unix(listener) => {
             listener.set_nonblocking(true)?;
             axum::serve(tokio::net::UnixListener::from_std(listener)?, routes).await
         }
-        Listener::Tcp(listener) => {
+        Bound::Tcp(listener) => {
             listener.set_nonblocking(true)?;
             axum::serve(tokio::net::TcpListener::from_std(listener)?, routes).await
         }
@@ -286,7 +230,9 @@ pub async fn serve(listener: Listener, shared: Arc<Shared>) -> std::io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use listen::Address;
     use std::io::{Read, Write};
+    use std::path::Path;
 
     fn ask(path: &Path, what: &str) -> String {
         let mut stream = std::os::unix::net::UnixStream::connect(path).unwrap();
@@ -301,8 +247,8 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let shared = Arc::new(Shared::default());
         Shared::add(&shared.packets, 7);
-        let listener = bind("unix:analyzer.sock", data.path()).unwrap();
-        assert!(bind("unix:analyzer.sock", data.path()).unwrap_err().to_string().contains("another analyzer"));
+        let address = Address::parse("analyzer.status", "unix:analyzer.sock", data.path(), None).unwrap();
+        let listener = address.bind().unwrap();
         let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -315,13 +261,5 @@ mod tests {
         assert!(ask(&path, "/readyz").starts_with("HTTP/1.1 200"));
         assert!(ask(&path, "/status").contains("\"packets\":7"));
         assert!(ask(&path, "/metrics").contains("\ntapline_analyzer_packets_total 7\n"));
-    }
-
-    #[test]
-    fn only_loopback_is_bound() {
-        let data = tempfile::tempdir().unwrap();
-        assert!(matches!(bind("0.0.0.0:0", data.path()), Err(ListenError::NotLoopback(_))));
-        assert!(matches!(bind("nowhere", data.path()), Err(ListenError::Address(_))));
-        assert!(matches!(bind("127.0.0.1:0", data.path()), Ok(Listener::Tcp(_))));
     }
 }

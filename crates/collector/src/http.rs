@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use packet::batch::GapRecord;
@@ -51,7 +51,18 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .fallback(|| async { failure(StatusCode::NOT_FOUND, "there is nothing here", "the API is below /api/v1") })
+        .fallback(|uri: Uri| async move {
+            let error = format!("there is nothing at {}", uri.path());
+            failure(
+                StatusCode::NOT_FOUND,
+                error,
+                "what there is stands in docs/collector.md, The API: /api/v1/status, for example",
+            )
+        })
+        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
+            let error = format!("{method} cannot be done to {}", uri.path());
+            failure(StatusCode::METHOD_NOT_ALLOWED, error, "see docs/collector.md, The API, for what can")
+        })
         .with_state(api)
 }
 
@@ -63,6 +74,16 @@ fn bad(error: impl std::fmt::Display, hint: &str) -> Response {
     failure(StatusCode::BAD_REQUEST, error.to_string(), hint)
 }
 
+/// The value of a parameter is wrong.
+fn wrong(parameter: &str, error: impl std::fmt::Display, hint: &str) -> Response {
+    bad(format!("{parameter}: {error}"), hint)
+}
+
+/// Hints that several questions have in common.
+const SOURCES: &str = "sources are listed by /api/v1/sources";
+const EPOCHS: &str = "epochs are listed by /api/v1/balance";
+const LOG: &str = "look at the collector's log";
+
 /// What was said after the question mark; what cannot be understood is answered like any other mistake.
 struct Parameters<T>(T);
 
@@ -71,7 +92,32 @@ impl<T: serde::de::DeserializeOwned, S: Sync> FromRequestParts<S> for Parameters
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
         let said = axum::extract::Query::<T>::try_from_uri(&parts.uri);
-        said.map(|said| Self(said.0)).map_err(|error| bad(error.body_text(), "see docs/collector.md"))
+        said.map(|said| Self(said.0)).map_err(|error| {
+            let (error, hint) = misunderstood(&error.body_text());
+            failure(StatusCode::BAD_REQUEST, error, &hint)
+        })
+    }
+}
+
+/// What is wrong with what was said after the question mark, and what to do, from the words of serde.
+fn misunderstood(text: &str) -> (String, String) {
+    let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
+    let quoted: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+    match (quoted.split_first(), text.split_once(": ")) {
+        (Some((name, known)), _) if text.contains("unknown field") => {
+            (format!("there is no parameter `{name}`"), settings::suggestion(name, known))
+        }
+        (Some((name, _)), _) if text.contains("missing field") => {
+            (format!("the parameter `{name}` is missing"), format!("add {name}=..."))
+        }
+        (_, Some((name, _))) if text.ends_with("found in string") || text.ends_with("from empty string") => {
+            let hint = "write digits only; times are nanoseconds since 1970 UTC, such as 1795455436286207373";
+            (format!("{name}: this is no whole number"), hint.to_owned())
+        }
+        _ => (
+            text.to_owned(),
+            "write it as NAME=VALUE&NAME=VALUE, other characters than letters and digits as %XX".to_owned(),
+        ),
     }
 }
 
@@ -111,8 +157,8 @@ async fn segments(State(api): State<Api>) -> Response {
     });
     match listed.await {
         Ok(Ok(answer)) => axum::Json(answer).into_response(),
-        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
-        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), LOG),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), LOG),
     }
 }
 
@@ -126,7 +172,7 @@ struct StoredWanted {
 
 async fn stored(State(api): State<Api>, Parameters(wanted): Parameters<StoredWanted>) -> Response {
     if wanted.step == Some(0) {
-        return bad("step=0 is no length", "write seconds, or leave step out");
+        return wrong("step", "0 is no length of time", "write seconds, or leave step out");
     }
     let looked = tokio::task::spawn_blocking(move || {
         let pins = api.shared.pins().clone();
@@ -134,8 +180,8 @@ async fn stored(State(api): State<Api>, Parameters(wanted): Parameters<StoredWan
     });
     match looked.await {
         Ok(Ok(answer)) => axum::Json(answer).into_response(),
-        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
-        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), LOG),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), LOG),
     }
 }
 
@@ -198,8 +244,8 @@ struct BatchesWanted {
 async fn batches(State(api): State<Api>, Parameters(wanted): Parameters<BatchesWanted>) -> Response {
     let (source, epoch) = match (wanted.source.parse::<SourceName>(), wanted.epoch.parse::<Epoch>()) {
         (Ok(source), Ok(epoch)) => (source, epoch),
-        (Err(error), _) => return bad(error, ""),
-        (_, Err(error)) => return bad(error, "epochs are listed by /api/v1/balance"),
+        (Err(error), _) => return wrong("source", error, SOURCES),
+        (_, Err(error)) => return wrong("epoch", error, EPOCHS),
     };
     let (from, to) = (wanted.from.unwrap_or(0), wanted.to.map_or(u64::MAX, |to| to.saturating_add(1)));
     let archive = api.shared.archive.clone();
@@ -279,26 +325,27 @@ struct PacketsWanted {
 impl PacketsWanted {
     fn query(&self) -> Result<Query, Box<Response>> {
         let filter = Filter::new(&self.query)
-            .map_err(|error| Box::new(bad(error, "write a pcap filter expression, such as: udp port 53")))?;
+            .map_err(|error| Box::new(wrong("query", error, "write a pcap filter expression, such as: udp port 53")))?;
         let mut sources = Vec::new();
         for name in self.source.split(',').filter(|name| !name.is_empty()) {
-            sources.push(name.parse().map_err(|error| Box::new(bad(error, "sources are listed by /api/v1/sources")))?);
+            sources.push(name.parse().map_err(|error| Box::new(wrong("source", error, SOURCES)))?);
         }
         let (since, until) = (self.since.map(Timestamp::from_nanos), self.until.map(Timestamp::from_nanos));
         let epoch = match self.epoch.as_str() {
             "" => None,
-            text => Some(text.parse().map_err(|error| Box::new(bad(error, "epochs are listed by /api/v1/balance")))?),
+            text => Some(text.parse().map_err(|error| Box::new(wrong("epoch", error, EPOCHS)))?),
         };
         let numbers = match self.packets.as_str() {
             "" => None,
-            text => {
-                Some(text.parse().map_err(|error| Box::new(bad(error, "events state the numbers of their packets")))?)
-            }
+            text => Some(
+                text.parse()
+                    .map_err(|error| Box::new(wrong("packets", error, "events state the numbers of their packets")))?,
+            ),
         };
         if numbers.is_some() && (epoch.is_none() || sources.len() != 1) {
             return Err(Box::new(bad(
-                "packets are numbered within an epoch of a source",
-                "give source and epoch as well",
+                "packets: they are numbered within an epoch of a source",
+                "give the source and its epoch as well",
             )));
         }
         Ok(Query { filter, sources, since, until, epoch, numbers })
@@ -314,7 +361,7 @@ async fn packets(State(api): State<Api>, Parameters(wanted): Parameters<PacketsW
         "" => DumpFormat::Pcapng,
         other => match other.parse() {
             Ok(format) => format,
-            Err(error) => return bad(error, ""),
+            Err(error) => return wrong("format", error, "write format=pcapng or format=pcap"),
         },
     };
     tracing::info!(query = wanted.query, source = wanted.source, "packets are grabbed");
@@ -342,7 +389,7 @@ async fn live(State(api): State<Api>, Parameters(wanted): Parameters<PacketsWant
         Err(response) => return *response,
     };
     if !matches!(wanted.format.as_str(), "" | "pcapng") {
-        return bad("live packets come as pcapng only", "leave format out");
+        return wrong("format", "live packets come as pcapng only", "leave format out");
     }
     if query.since.is_some() || query.until.is_some() || query.epoch.is_some() {
         return bad("live packets have no range of time or numbers", "ask /api/v1/packets for what is past");
@@ -394,8 +441,8 @@ async fn estimate(State(api): State<Api>, Parameters(wanted): Parameters<Packets
             "archive_bytes": progress.archive_bytes,
         }))
         .into_response(),
-        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
-        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), LOG),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), LOG),
     }
 }
 
@@ -411,12 +458,12 @@ async fn rotate(State(api): State<Api>, Parameters(wanted): Parameters<RotateWan
         "" => None,
         name => match name.parse::<SourceName>() {
             Ok(source) => Some(source),
-            Err(error) => return bad(error, "sources are listed by /api/v1/sources"),
+            Err(error) => return wrong("source", error, SOURCES),
         },
     };
     match api.jobs.send(Publish::Rotate(source, None)).await {
         Ok(()) => (StatusCode::ACCEPTED, axum::Json(serde_json::json!({}))).into_response(),
-        Err(_) => failure(StatusCode::SERVICE_UNAVAILABLE, "the collector is going down", ""),
+        Err(_) => failure(StatusCode::SERVICE_UNAVAILABLE, "the collector is going down", "ask again when it runs"),
     }
 }
 
@@ -443,30 +490,32 @@ async fn add_pin(State(api): State<Api>, Parameters(wanted): Parameters<PinWante
         "" | "*" => "*".to_owned(),
         name => match name.parse::<SourceName>() {
             Ok(source) => source.to_string(),
-            Err(error) => return bad(error, "sources are listed by /api/v1/sources; * means all"),
+            Err(error) => return wrong("source", error, "sources are listed by /api/v1/sources; * means all"),
         },
     };
     let (since, until) = (wanted.since.unwrap_or(0), wanted.until.unwrap_or(u64::MAX));
     if since >= until {
-        return bad("since is not before until: nothing would be kept", "exchange them");
+        return wrong("since", "it is not before until: nothing would be kept", "exchange them");
     }
     if api.shared.pins().pins.len() >= PINS_MAX {
-        return bad(format!("there are {PINS_MAX} pins"), "remove some");
+        return bad(format!("there are {PINS_MAX} pins, and no more are kept"), "remove some: DELETE /api/v1/pins/ID");
     }
     let (since, until) = (Timestamp::from_nanos(since), Timestamp::from_nanos(until));
     let note = wanted.note.chars().take(200).collect();
     let changed = api.shared.change_pins(|pins| pins.add(source, since, until, note, crate::shared::now()));
     match changed {
         Ok(id) => (StatusCode::CREATED, axum::Json(serde_json::json!({ "id": id }))).into_response(),
-        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), LOG),
     }
 }
 
-async fn remove_pin(State(api): State<Api>, Path(id): Path<u64>) -> Response {
+async fn remove_pin(State(api): State<Api>, Path(id): Path<String>) -> Response {
+    const PINS: &str = "pins are listed by /api/v1/pins";
+    let Ok(id) = id.parse() else { return bad(format!("{id:?} is no number of a pin"), PINS) };
     match api.shared.change_pins(|pins| pins.remove(id)) {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),
-        Ok(false) => failure(StatusCode::NOT_FOUND, format!("there is no pin {id}"), "pins are listed by /api/v1/pins"),
-        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+        Ok(false) => failure(StatusCode::NOT_FOUND, format!("there is no pin {id}"), PINS),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), LOG),
     }
 }
 
@@ -620,5 +669,35 @@ fn sources_text(text: &mut String, shared: &Shared) {
     let _ = write!(text, "# HELP {name} Time since a batch last came.\n# TYPE {name} gauge\n");
     for row in rows.iter().filter(|row| row.last_batch_nanos > 0) {
         let _ = writeln!(text, "{name}{{source=\"{}\"}} {}", row.name, seconds_since(row.last_batch_nanos, nanos));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said<T: serde::de::DeserializeOwned>(query: &str) -> (String, String) {
+        let uri: Uri = format!("/x?{query}").parse().unwrap();
+        match axum::extract::Query::<T>::try_from_uri(&uri) {
+            Ok(_) => Default::default(),
+            Err(error) => misunderstood(&error.body_text()),
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_said_with_the_parameter_and_what_to_do() {
+        assert_eq!(said::<PacketsWanted>("query=icmp&since=1"), Default::default());
+        let (error, hint) = said::<PacketsWanted>("quer=icmp");
+        assert_eq!((error.as_str(), hint.as_str()), ("there is no parameter `quer`", "did you mean `query`?"));
+        let (error, hint) = said::<RotateWanted>("nothing=1");
+        assert_eq!((error.as_str(), hint.as_str()), ("there is no parameter `nothing`", "known are `source`"));
+        for number in ["yesterday", "", "-1", "99999999999999999999999"] {
+            let (error, hint) = said::<PacketsWanted>(&format!("since={number}"));
+            assert!(error.starts_with("since: ") && !hint.is_empty(), "{number}: {error}; {hint}");
+        }
+        let (error, hint) = said::<BatchesWanted>("source=x");
+        assert_eq!((error.as_str(), hint.as_str()), ("the parameter `epoch` is missing", "add epoch=..."));
+        let (error, hint) = said::<PacketsWanted>("query=a&query=b");
+        assert!(error.contains("query") && !hint.is_empty(), "{error}; {hint}");
     }
 }

@@ -9,6 +9,7 @@ mod ledger;
 mod live;
 mod osmo;
 mod pipeline;
+mod plan;
 mod policy;
 mod run;
 mod session;
@@ -18,7 +19,8 @@ mod stored;
 mod tls;
 
 pub use check::{Checked, Refused, check as check_entry};
+pub use plan::Plan;
 pub use policy::{SourcePolicy, Store};
-pub use run::{RunError, check, run};
+pub use run::RunError;
 pub use settings::{Compression, Curve, Durability, OsmoPcap, Retention, Settings, V1Format};
-pub use tls::{TlsError, TlsSettings};
+pub use tls::TlsSettings;

@@ -5,18 +5,17 @@ use crate::http::{Api, router};
 use crate::ledger::Ledger;
 use crate::osmo::{self, Names};
 use crate::pipeline::{self, PUBLISH_QUEUE, Publish, WRITE_QUEUE, Writing};
+use crate::plan::Plan;
 use crate::policy::{Policies, SourcePolicy};
 use crate::session::{self, Surroundings};
-use crate::settings::{Compression, Curve, Durability, Settings, V1Format};
+use crate::settings::{Compression, Durability, Settings};
 use crate::shared::{Shared, add};
-use crate::tls::{self, Gate, TlsError};
+use crate::tls::{self, Gate};
 use archive::{Limits, Recovered, Retention, Rotation, Writer, WriterOptions};
-use feed::curve::{KeyPair, ServerKeys};
-use feed::{FeedError, Publisher, PublisherOptions};
-use listen::{Bound, ListenError};
-use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
-use std::path::PathBuf;
+use feed::{Publisher, PublisherOptions};
+use listen::{Address, BindError, Bound};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -45,7 +44,7 @@ pub enum RunError {
     },
     /// A socket cannot be bound.
     #[error(transparent)]
-    Listen(#[from] ListenError),
+    Listen(#[from] BindError),
     /// The feed cannot be published.
     #[error(transparent)]
     Feed(#[from] feed::FeedError),
@@ -60,94 +59,51 @@ pub enum RunError {
         /// Why.
         error: std::io::Error,
     },
-    /// A policy is wrong.
-    #[error("collector.sources.{name}: {problem}")]
-    Policy {
-        /// Which.
-        name: String,
-        /// Why.
-        problem: String,
-    },
-    /// There is no such time zone.
-    #[error(
-        "collector.segment_zone = {name:?}: {problem}; write UTC, or a name such as Europe/Vienna (package tzdata)"
-    )]
-    Zone {
-        /// What stands there.
-        name: String,
-        /// Why it is none.
-        problem: String,
-    },
-    /// TLS cannot be spoken.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// A client of osmo-pcap is given a name that is none.
-    #[error("collector.osmo_pcap.sources: {0}")]
-    Name(String),
     /// The system gave no thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
 
-/// Looks for what only this program understands of its settings: names and filters.
-///
-/// # Errors
-/// The first mistake.
-pub fn check(settings: &Settings) -> Result<(), RunError> {
-    policies(settings)?;
-    osmo_names(settings)?;
-    rotation(settings)?;
-    Ok(())
+impl Plan {
+    /// Runs until `stop` is set. Call it before any thread is started.
+    ///
+    /// # Errors
+    /// Why it cannot start.
+    pub fn run(self, stop: &AtomicBool) -> Result<(), RunError> {
+        let settings = &self.settings;
+        let directory = |path: &Path, error| RunError::Directory { path: path.to_owned(), error };
+        for path in [settings.archive(), settings.state(), settings.data.join("run")] {
+            privilege::give_directory(&path, &self.user).map_err(|error| directory(&path, error))?;
+        }
+        let bind = |addresses: &[Address]| {
+            let bind = |address: &Address| -> Result<Bound, RunError> {
+                let bound = address.bind()?;
+                if let Some(path) = address.path() {
+                    privilege::give_socket(path, &self.user).map_err(|error| directory(path, error))?;
+                }
+                Ok(bound)
+            };
+            addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()
+        };
+        let (uplinks, apis, osmo) = (bind(&self.uplinks)?, bind(&self.apis)?, bind(&self.osmo)?);
+        let sockets = Sockets { uplinks, apis, osmo, names: self.names };
+        privilege::give_up(&self.user)?;
+        work(settings, self.policies, self.rotation, self.gate, &self.feed, sockets, stop)
+    }
 }
 
-/// Runs until `stop` is set. Call it before any thread is started.
-///
-/// # Errors
-/// Why it cannot start.
-pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
-    let user = privilege::user(Some(settings.user.as_str()).filter(|name| !name.is_empty()))?;
-    for path in [settings.archive(), settings.state(), settings.data.join("run")] {
-        privilege::give_directory(&path, &user).map_err(|error| RunError::Directory { path: path.clone(), error })?;
-    }
-    let policies = policies(settings)?;
-    let names = osmo_names(settings)?;
-    let (mut uplinks, mut apis, mut osmo) = (Vec::new(), Vec::new(), Vec::new());
-    for (key, texts, allow, bound) in [
-        ("listen", &settings.listen, settings.allow_plaintext || settings.tls.is_set(), &mut uplinks),
-        ("api", &settings.api, false, &mut apis),
-        ("osmo_pcap.listen", &settings.osmo_pcap.listen, settings.allow_plaintext, &mut osmo),
-    ] {
-        for text in texts {
-            let (socket, path) = listen::bind(key, text, allow)?;
-            if let Some(path) = path {
-                privilege::give_socket(&path, &user)
-                    .map_err(|error| RunError::Directory { path: path.clone(), error })?;
-            }
-            bound.push(socket);
-        }
-    }
-    let gate = settings.tls.is_set().then(|| Gate::load(&settings.tls)).transpose()?;
-    let curve = match settings.curve == Curve::default() {
-        true => None,
-        false => Some(ServerKeys {
-            own: KeyPair::read(&settings.curve.keys).map_err(FeedError::Curve)?,
-            allow: settings.curve.allow.clone(),
-        }),
-    };
-    privilege::give_up(&user)?;
-
-    let publisher = Publisher::bind(&PublisherOptions {
-        endpoints: settings.feed.clone(),
-        v1_endpoints: settings.feed_v1.clone(),
-        v1_format: match settings.feed_v1_format {
-            V1Format::Pcap => feed::v1::Format::Pcap,
-            V1Format::Pcapng => feed::v1::Format::Pcapng,
-        },
-        queue_bytes: usize::try_from(settings.subscriber_queue).unwrap_or(usize::MAX),
-        allow_plaintext: settings.allow_plaintext,
-        curve,
-    })?;
-    let (shared, writer) = open_archive(settings)?;
+/// What runs once there are no privileges any more.
+fn work(
+    settings: &Settings,
+    policies: Policies,
+    rotation: Rotation,
+    gate: Option<Arc<Gate>>,
+    feed: &PublisherOptions,
+    sockets: Sockets,
+    stop: &AtomicBool,
+) -> Result<(), RunError> {
+    let publisher = Publisher::bind(feed)?;
+    let (shared, writer) = open_archive(settings, rotation)?;
     if let Some(gate) = &gate {
         shared.certificate_expires.store(gate.expires, Ordering::Relaxed);
         let days = tls::days_left(gate.expires);
@@ -192,7 +148,6 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
         archive = %settings.archive().display(),
         "collecting"
     );
-    let sockets = Sockets { uplinks, apis, osmo, names };
     runtime.block_on(serve(settings, &shared, policies, jobs, sockets, gate, stop));
     shared.stopping.store(true, Ordering::Relaxed);
     // The runtime's tasks held the last senders: with them the publisher ends, and with it the writer.
@@ -204,13 +159,6 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
     }
     tracing::info!("ended: everything received is durable");
     Ok(())
-}
-
-fn rotation(settings: &Settings) -> Result<Rotation, RunError> {
-    let name = &settings.segment_zone;
-    let zone = jiff::tz::TimeZone::get(name)
-        .map_err(|error| RunError::Zone { name: name.clone(), problem: error.to_string() })?;
-    Ok(Rotation { seconds: settings.segment_time.as_secs(), zone })
 }
 
 fn retention(settings: &Settings) -> Retention {
@@ -228,7 +176,7 @@ fn retention(settings: &Settings) -> Retention {
     }
 }
 
-fn open_archive(settings: &Settings) -> Result<(Arc<Shared>, Writer), RunError> {
+fn open_archive(settings: &Settings, rotation: Rotation) -> Result<(Arc<Shared>, Writer), RunError> {
     let root = settings.archive();
     let options = WriterOptions {
         compression: match settings.compression {
@@ -236,7 +184,7 @@ fn open_archive(settings: &Settings) -> Result<(Arc<Shared>, Writer), RunError> 
             Compression::None => archive::Compression::None,
         },
         segment_bytes: settings.segment_size,
-        rotation: rotation(settings)?,
+        rotation,
         sync: settings.durability == Durability::Durable,
     };
     let (writer, recovered) =
@@ -320,22 +268,6 @@ struct Sockets {
     names: Names,
 }
 
-fn policies(settings: &Settings) -> Result<Policies, RunError> {
-    Policies::new(&settings.sources).map_err(|(name, problem)| RunError::Policy { name, problem })
-}
-
-fn osmo_names(settings: &Settings) -> Result<Names, RunError> {
-    let mut names = BTreeMap::new();
-    for (address, name) in &settings.osmo_pcap.sources {
-        let address: IpAddr = address
-            .parse()
-            .map_err(|_| RunError::Name(format!("{address:?} is no IP address: write \"192.0.2.1\" = \"NAME\"")))?;
-        let name = name.parse().map_err(|error| RunError::Name(format!("{error}")))?;
-        names.insert(address.to_string(), name);
-    }
-    Ok(Names(Arc::new(names)))
-}
-
 /// Whether there are as many connections as there may be; then this one is turned away, and counted.
 fn is_full(shared: &Shared, limit: u64) -> bool {
     let full = shared.counters.connected.load(Ordering::Relaxed) >= limit;
@@ -347,7 +279,7 @@ fn is_full(shared: &Shared, limit: u64) -> bool {
 
 async fn accept_osmo(bound: Bound, names: Names, surroundings: Surroundings, limit: u64) {
     let Bound::Tcp(listener) = bound else {
-        return tracing::error!("osmo_pcap.listen: osmo-pcap is spoken over TCP only");
+        return; // The plan has none.
     };
     let listener = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
     let Ok(listener) = listener else { return tracing::error!("a listening socket cannot be used") };

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use packet::SourceName;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ServerConfig, WebPkiClientVerifier};
@@ -51,28 +51,32 @@ impl TlsSettings {
 
 /// Why TLS cannot be spoken.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A path is not set.
-    #[error("collector.tls.{0} is not set: TLS needs certificate, key and ca")]
-    Missing(&'static str),
-    /// A file cannot be used.
-    #[error("collector.tls: {path}: {problem}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        problem: String,
-    },
+#[error("collector.tls.{key}: {problem}")]
+pub(crate) struct TlsError {
+    /// The key whose value cannot be used.
+    pub(crate) key: &'static str,
+    /// Why, and what to do.
+    pub(crate) problem: String,
 }
 
-fn wrong(path: &Path, problem: impl std::fmt::Display) -> TlsError {
-    TlsError::File { path: path.to_owned(), problem: problem.to_string() }
+/// A file cannot be used.
+fn wrong(key: &'static str, path: &Path, problem: impl std::fmt::Display) -> TlsError {
+    let what = format!("{}: {problem}; `tapline keys collector` makes what is needed", path.display());
+    TlsError { key, problem: what }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, error))?.collect();
-    let found = found.map_err(|error| wrong(path, error))?;
-    if found.is_empty() { Err(wrong(path, "holds no certificate")) } else { Ok(found) }
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let wrong = |error: pem::Error| wrong(key, path, plain(error));
+    let found: Vec<_> = CertificateDer::pem_file_iter(path).map_err(wrong)?.collect::<Result<_, _>>().map_err(wrong)?;
+    if found.is_empty() { Err(self::wrong(key, path, "holds no certificate")) } else { Ok(found) }
+}
+
+/// What is wrong with a file of PEM: of one that cannot be read what the system says.
+fn plain(error: pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
 }
 
 /// What is read again when it changes.
@@ -110,15 +114,17 @@ impl Gate {
     pub(crate) fn load(settings: &TlsSettings) -> Result<Arc<Self>, TlsError> {
         for (name, path) in [("certificate", &settings.certificate), ("key", &settings.key), ("ca", &settings.ca)] {
             if path.as_os_str().is_empty() {
-                return Err(TlsError::Missing(name));
+                let problem = "is not set: TLS needs certificate, key and ca".to_owned();
+                return Err(TlsError { key: name, problem });
             }
         }
-        let chain = certificates(&settings.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&settings.key).map_err(|error| wrong(&settings.key, error))?;
+        let chain = certificates("certificate", &settings.certificate)?;
+        let key =
+            PrivateKeyDer::from_pem_file(&settings.key).map_err(|error| wrong("key", &settings.key, plain(error)))?;
         let expires = chain
             .first()
             .and_then(|certificate| facts(certificate))
-            .ok_or_else(|| wrong(&settings.certificate, "is no certificate"))?
+            .ok_or_else(|| wrong("certificate", &settings.certificate, "is no certificate"))?
             .1;
         let current = read(settings, &chain, &key)?;
         Ok(Arc::new(Self {
@@ -202,28 +208,29 @@ fn read(
 ) -> Result<Current, TlsError> {
     let stamp = stamp(settings);
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(&settings.ca)? {
-        roots.add(certificate).map_err(|error| wrong(&settings.ca, error))?;
+    for certificate in certificates("ca", &settings.ca)? {
+        roots.add(certificate).map_err(|error| wrong("ca", &settings.ca, error))?;
     }
     let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
     if !settings.revoked.as_os_str().is_empty() {
         let path = &settings.revoked;
-        let lists: Result<Vec<_>, _> =
-            CertificateRevocationListDer::pem_file_iter(path).map_err(|error| wrong(path, error))?.collect();
+        let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_file_iter(path)
+            .map_err(|error| wrong("revoked", path, plain(error)))?
+            .collect();
         builder = builder
-            .with_crls(lists.map_err(|error| wrong(path, error))?)
+            .with_crls(lists.map_err(|error| wrong("revoked", path, plain(error)))?)
             .only_check_end_entity_revocation()
             // A list of another authority says nothing about this one's.
             .allow_unknown_revocation_status();
     }
-    let verifier = builder.build().map_err(|error| wrong(&settings.ca, error))?;
+    let verifier = builder.build().map_err(|error| wrong("ca", &settings.ca, error))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| wrong(&settings.certificate, error))?
+        .map_err(|error| wrong("certificate", &settings.certificate, error))?
         .with_client_cert_verifier(Arc::clone(&verifier) as Arc<dyn ClientCertVerifier>)
         .with_single_cert(chain.to_vec(), key.clone_key())
-        .map_err(|error| wrong(&settings.key, error))?;
+        .map_err(|error| wrong("key", &settings.key, error))?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Current { config: Arc::new(config), verifier, stamp })
@@ -265,7 +272,7 @@ mod tests {
     fn a_certificate_names_its_source_until_it_is_revoked() {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::init(folder.path()).unwrap();
-        let chain = certificates(&authority.probe("gw_1.x", 30).unwrap().certificate).unwrap();
+        let chain = certificates("ca", &authority.probe("gw_1.x", 30).unwrap().certificate).unwrap();
         let gate = gate(&authority, folder.path());
         let identity = gate.identity(&chain).unwrap();
         assert_eq!(identity.source.as_str(), "gw_1.x");
@@ -292,9 +299,9 @@ mod tests {
         let gate = gate(&authority, folder.path());
         let other = tempfile::tempdir().unwrap();
         let stranger = Authority::init(other.path()).unwrap().probe("gw1", 30).unwrap();
-        let identity = gate.identity(&certificates(&stranger.certificate).unwrap()).unwrap();
+        let identity = gate.identity(&certificates("ca", &stranger.certificate).unwrap()).unwrap();
         assert!(gate.still_good(&identity).is_err());
-        let collector = certificates(&folder.path().join("collector-c.pem")).unwrap();
+        let collector = certificates("ca", &folder.path().join("collector-c.pem")).unwrap();
         assert!(gate.identity(&collector).unwrap_err().contains("tapline keys probe"));
         assert!(gate.identity(&[]).is_err());
     }

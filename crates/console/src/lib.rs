@@ -11,6 +11,7 @@ mod numbers;
 mod overview;
 mod packets;
 mod page;
+mod plan;
 mod question;
 mod run;
 mod serve;
@@ -21,5 +22,6 @@ mod through;
 pub mod tokens;
 
 pub use fields::FieldFacts;
-pub use run::{RunError, run};
+pub use plan::Plan;
+pub use run::RunError;
 pub use settings::Settings;

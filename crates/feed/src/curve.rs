@@ -105,10 +105,19 @@ fn text(key: &Key) -> String {
 /// How the publisher encrypts.
 #[derive(Debug, Clone)]
 pub struct ServerKeys {
-    /// The publisher's.
-    pub own: KeyPair,
-    /// File with a line for each subscriber that is let in: public key and name. Read again when it changes.
-    pub allow: PathBuf,
+    pub(crate) own: KeyPair,
+    allow: List,
+}
+
+impl ServerKeys {
+    /// Reads the file with the publisher's keys, and that with a line for each subscriber that is let in: public key and name. The latter is read
+    /// again when it changes.
+    ///
+    /// # Errors
+    /// When one of them cannot be read or used.
+    pub fn read(keys: &Path, allow: &Path) -> Result<Self, CurveError> {
+        Ok(Self { own: KeyPair::read(keys)?, allow: List::new(allow.to_owned())? })
+    }
 }
 
 /// How a subscriber encrypts.
@@ -158,7 +167,7 @@ pub(crate) struct Doorkeeper {
 impl Doorkeeper {
     /// Starts it; before any socket of the context that it guards is bound.
     pub(crate) fn start(context: &zmq::Context, keys: &ServerKeys) -> Result<Self, CurveError> {
-        let mut list = List::new(keys.allow.clone())?;
+        let mut list = keys.allow.clone();
         let failed = |error: zmq::Error| CurveError::ZeroMq(error.to_string());
         let socket = context.socket(zmq::REP).map_err(failed)?;
         socket.set_linger(0).map_err(failed)?;
@@ -189,6 +198,7 @@ impl Drop for Doorkeeper {
     }
 }
 
+#[derive(Debug, Clone)]
 struct List {
     path: PathBuf,
     stamp: Option<(SystemTime, u64)>,
@@ -244,7 +254,7 @@ fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Publisher, PublisherOptions, Subscriber, v1};
+    use crate::{Endpoint, Publisher, PublisherOptions, Subscriber, v1};
     use std::time::{Duration, Instant};
 
     fn publisher(allow: &Path, own: KeyPair) -> (Publisher, String) {
@@ -253,12 +263,11 @@ mod tests {
             format!("tcp://{}", free.local_addr().unwrap())
         };
         let options = PublisherOptions {
-            endpoints: vec![endpoint.clone()],
+            endpoints: vec![Endpoint::to_publish(&endpoint, Some("encrypted")).unwrap()],
             v1_endpoints: Vec::new(),
             v1_format: v1::Format::Pcap,
             queue_bytes: 1 << 20,
-            allow_plaintext: false,
-            curve: Some(ServerKeys { own, allow: allow.to_owned() }),
+            curve: Some(ServerKeys { own, allow: List::new(allow.to_owned()).unwrap() }),
         };
         (Publisher::bind(&options).unwrap(), endpoint)
     }
@@ -266,7 +275,8 @@ mod tests {
     /// Whether anything arrives.
     fn hears(publisher: &mut Publisher, endpoint: &str, keys: Option<ClientKeys>) -> bool {
         let topics = ["event.v2.".to_owned()];
-        let subscriber = Subscriber::connect(&[endpoint.to_owned()], &topics, 100, keys.as_ref()).unwrap();
+        let endpoint = Endpoint::to_subscribe(endpoint).unwrap();
+        let subscriber = Subscriber::connect(&[endpoint], &topics, 100, keys.as_ref()).unwrap();
         let since = Instant::now();
         while since.elapsed() < Duration::from_millis(1500) {
             publisher.event("test", "s", b"{}");

@@ -11,16 +11,13 @@ mod subscriber;
 pub mod v1;
 pub mod v2;
 
-pub use endpoint::EndpointError;
+pub use endpoint::{Endpoint, EndpointError};
 pub use publisher::{Publisher, PublisherOptions};
 pub use subscriber::{Message, Subscriber};
 
 /// Why the feed cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
-    /// An endpoint that may not be bound.
-    #[error(transparent)]
-    Endpoint(#[from] EndpointError),
     /// Keys that cannot be used.
     #[error(transparent)]
     Curve(#[from] curve::CurveError),
@@ -39,6 +36,7 @@ fn hint(error: &zmq::Error) -> &'static str {
         zmq::Error::EADDRINUSE => "; another program has it: choose another port, or end that program",
         zmq::Error::EACCES => "; this user may not bind there",
         zmq::Error::ENOENT => "; its directory does not exist",
+        zmq::Error::ENODEV => "; this machine has no such address: choose one that `ip address` shows",
         _ => "",
     }
 }

@@ -2,7 +2,7 @@
 //! its own loss. Owned by one thread.
 
 use crate::curve::{Doorkeeper, ServerKeys};
-use crate::{FeedError, endpoint, v1, v2};
+use crate::{Endpoint, FeedError, v1, v2};
 use api::EntryMeta;
 use packet::batch::Item;
 use packet::{Batch, InterfaceSet};
@@ -12,16 +12,14 @@ use std::sync::atomic::Ordering;
 /// How the feed is published.
 #[derive(Debug, Clone)]
 pub struct PublisherOptions {
-    /// Endpoints of v2: `tcp://ADDRESS:PORT`, `ipc://PATH`.
-    pub endpoints: Vec<String>,
+    /// Endpoints of v2.
+    pub endpoints: Vec<Endpoint>,
     /// Endpoints of v1; none switches it off.
-    pub v1_endpoints: Vec<String>,
+    pub v1_endpoints: Vec<Endpoint>,
     /// File format of v1 messages of native sources.
     pub v1_format: v1::Format,
     /// Bytes that may wait for one subscriber.
     pub queue_bytes: usize,
-    /// Whether endpoints beyond this machine may be bound without encryption.
-    pub allow_plaintext: bool,
     /// Keys with which v2 is encrypted, on all its endpoints; none: in the clear.
     pub curve: Option<ServerKeys>,
 }
@@ -54,9 +52,8 @@ struct Channel {
 impl Channel {
     fn bind(
         context: &zmq::Context,
-        endpoints: &[String],
+        endpoints: &[Endpoint],
         messages: usize,
-        allow: bool,
         curve: Option<&ServerKeys>,
     ) -> Result<Self, FeedError> {
         let failed = |endpoint: &str| {
@@ -72,7 +69,7 @@ impl Channel {
             socket.set_curve_secretkey(&curve.own.secret).map_err(failed("socket"))?;
         }
         for endpoint in endpoints {
-            endpoint::check(endpoint, allow || curve.is_some())?;
+            let endpoint = endpoint.as_str();
             socket.bind(endpoint).map_err(failed(endpoint))?;
         }
         Ok(Self { socket, subscriptions: BTreeSet::new() })
@@ -111,17 +108,17 @@ impl Publisher {
     /// Binds the sockets.
     ///
     /// # Errors
-    /// An endpoint that may not or cannot be bound.
+    /// An endpoint that cannot be bound.
     pub fn bind(options: &PublisherOptions) -> Result<Self, FeedError> {
         let context = zmq::Context::new();
         let batches = (options.queue_bytes / TYPICAL_BATCH).max(16);
         let packets = (options.queue_bytes / TYPICAL_PACKET).max(1024);
         let doorkeeper = options.curve.as_ref().map(|keys| Doorkeeper::start(&context, keys)).transpose()?;
-        let v2 = Channel::bind(&context, &options.endpoints, batches, options.allow_plaintext, options.curve.as_ref())?;
+        let v2 = Channel::bind(&context, &options.endpoints, batches, options.curve.as_ref())?;
         let v1 = if options.v1_endpoints.is_empty() {
             None
         } else {
-            Some(Channel::bind(&context, &options.v1_endpoints, packets, options.allow_plaintext, None)?)
+            Some(Channel::bind(&context, &options.v1_endpoints, packets, None)?)
         };
         Ok(Self {
             v2,

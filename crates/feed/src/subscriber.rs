@@ -1,8 +1,8 @@
 //! The subscriber: reads v2 messages, and v1 messages of an original osmo-pcap server. Gaps and repeats are for the reader of
 //! the log to see, who knows what it has; here a message is only read.
 
-use crate::FeedError;
 use crate::curve::ClientKeys;
+use crate::{Endpoint, FeedError};
 use api::{EntryFrame, EntryMeta};
 use std::time::Duration;
 
@@ -51,9 +51,9 @@ impl Subscriber {
     /// waited for.
     ///
     /// # Errors
-    /// An endpoint that is none.
+    /// When ZeroMQ refuses.
     pub fn connect(
-        endpoints: &[String],
+        endpoints: &[Endpoint],
         topics: &[String],
         queue_messages: i32,
         curve: Option<&ClientKeys>,
@@ -74,7 +74,7 @@ impl Subscriber {
         for topic in topics {
             socket.set_subscribe(topic.as_bytes()).map_err(failed("socket"))?;
         }
-        for endpoint in endpoints {
+        for endpoint in endpoints.iter().map(Endpoint::as_str) {
             socket.connect(endpoint).map_err(failed(endpoint))?;
         }
         Ok(Self { socket, _context: context })
@@ -145,12 +145,12 @@ mod tests {
     fn what_is_published_arrives_where_it_was_subscribed_to() {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = format!("ipc://{}/feed", folder.path().display());
+        let endpoint = Endpoint::to_publish(&endpoint, None).unwrap();
         let options = PublisherOptions {
             endpoints: vec![endpoint.clone()],
             v1_endpoints: Vec::new(),
             v1_format: v1::Format::Pcap,
             queue_bytes: 1 << 20,
-            allow_plaintext: false,
             curve: None,
         };
         let mut publisher = Publisher::bind(&options).unwrap();

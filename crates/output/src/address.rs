@@ -1,4 +1,6 @@
-//! `HOST` and `HOST:PORT` in settings. Looks nothing up.
+//! `HOST` and `HOST:PORT` in settings, and their addresses.
+
+use std::net::{SocketAddr, ToSocketAddrs};
 
 /// Host, without brackets, and port of `HOST`, `HOST:PORT`, `[ADDRESS]` or `[ADDRESS]:PORT`.
 pub(crate) fn parse(text: &str, default_port: u16) -> Result<(String, u16), String> {
@@ -22,6 +24,14 @@ pub(crate) fn parse(text: &str, default_port: u16) -> Result<(String, u16), Stri
         Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(bad)?,
     };
     Ok((host.to_owned(), port))
+}
+
+/// The addresses of a host.
+pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let found = (host, port).to_socket_addrs();
+    found.map(Iterator::collect).map_err(|error| {
+        format!("cannot find the address of {host}: {error}; is the name in hosts right, and does this machine find it (`getent hosts {host}`)?")
+    })
 }
 
 #[cfg(test)]

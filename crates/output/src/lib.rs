@@ -24,7 +24,7 @@ pub mod store;
 pub use batch::EventBatch;
 pub use counters::{Counters, Snapshot};
 pub use queue::{Queue, WhenFull};
-pub use registry::{Opened, Place, Settings};
+pub use registry::{Opened, Place, Prepared, Settings};
 pub use secrets::Tls;
 
 /// An output: takes batches of events one after the other.
@@ -83,9 +83,9 @@ pub enum Failure {
     Closed,
 }
 
-/// Why an output could not be set up.
+/// What is wrong with the settings of an output, or why it could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("output {output}: {message}")]
+#[error("analyzer.output.{output}: {message}")]
 pub struct OpenError {
     /// Which one.
     pub output: &'static str,

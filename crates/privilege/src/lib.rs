@@ -16,7 +16,7 @@ const DEFAULT_USERS: [&str; 2] = ["tapline", "nobody"];
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {
     /// There is no such user.
-    #[error("there is no user {0:?} on this machine: create it, or name another with `user`")]
+    #[error("there is no user {0:?} on this machine: create it, or name another")]
     NoUser(String),
     /// The system refused.
     #[error("giving up privileges failed at {step}: {error}")]
@@ -48,12 +48,12 @@ pub fn is_root() -> bool {
     system::effective_uid() == 0
 }
 
-/// The user to change to: the configured one, else `tapline` where it exists, else `nobody`.
+/// The user to change to: the configured one, else (none, or an empty name) `tapline` where it exists, else `nobody`.
 ///
 /// # Errors
 /// When there is no such user.
 pub fn user(configured: Option<&str>) -> Result<User, PrivilegeError> {
-    match configured {
+    match configured.filter(|name| !name.is_empty()) {
         Some(name) => find(name).ok_or_else(|| PrivilegeError::NoUser(name.into())),
         None => DEFAULT_USERS
             .iter()

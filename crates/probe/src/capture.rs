@@ -76,7 +76,8 @@ fn open_one(name: &str, settings: &Settings, exclude: &str) -> Result<(Capture<A
     };
     if !filter.is_empty() {
         capture.filter(&filter, true).map_err(|error| {
-            Failure::Usage(format!("the filter {:?} is not understood: {error}", settings.filter.trim()))
+            let problem = not_understood(&settings.filter, &error);
+            Failure::configuration(format!("probe.filter: on {name}: {problem}"))
         })?;
     }
     let interface = Interface {
@@ -88,6 +89,29 @@ fn open_one(name: &str, settings: &Settings, exclude: &str) -> Result<(Capture<A
     // A blocking read does not come back while nothing is captured: neither would the last batch be closed nor the end be noticed.
     let capture = capture.setnonblock().map_err(explain)?;
     Ok((capture, interface))
+}
+
+/// Looks whether a filter expression makes sense on some link type: those of the interfaces are known once they are open.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    const TRIED: [LinkType; 4] = [LinkType::ETHERNET, LinkType::LINUX_SLL2, LinkType::RAW, LinkType::IEEE802_11];
+    let mut first = Ok(());
+    for link_type in TRIED {
+        let compiled = Capture::dead(pcap::Linktype(i32::from(link_type.0)))
+            .and_then(|dead| dead.compile(filter.trim(), true).map(|_| ()));
+        match compiled {
+            Ok(()) => return Ok(()),
+            Err(error) => first = first.and(Err(not_understood(filter, &error))),
+        }
+    }
+    first
+}
+
+fn not_understood(filter: &str, error: &pcap::Error) -> String {
+    let text = match error {
+        pcap::Error::PcapError(text) => text.clone(),
+        other => other.to_string(),
+    };
+    format!("{:?} is not understood: {text} (its language: man 7 pcap-filter)", filter.trim())
 }
 
 fn explain(name: &str, error: &pcap::Error) -> Failure {

@@ -8,8 +8,10 @@ use std::process::ExitCode;
 pub enum Failure {
     /// Something failed: exit code 1.
     Failed(String),
-    /// The command line or the configuration is wrong: exit code 2.
+    /// The command line is wrong: exit code 2.
     Usage(String),
+    /// The configuration is wrong, which flags are part of: exit code 2.
+    Configuration(String),
 }
 
 impl Failure {
@@ -18,18 +20,21 @@ impl Failure {
         Self::Failed(message.to_string())
     }
 
+    /// A configuration that cannot be used.
+    pub fn configuration(message: impl fmt::Display) -> Self {
+        Self::Configuration(message.to_string())
+    }
+
     /// Says it and gives the exit code.
     pub fn report(&self) -> ExitCode {
-        match self {
-            Self::Failed(message) => {
-                eprintln!("tapline-probe: {message}");
-                ExitCode::from(1)
-            }
-            Self::Usage(message) => {
-                eprintln!("tapline-probe: {message}");
-                eprintln!("tapline-probe: --help shows what can be asked for");
-                ExitCode::from(2)
-            }
+        let (message, code, more) = match self {
+            Self::Failed(message) => (message, 1, None),
+            Self::Usage(message) => (message, 2, Some("--help shows what can be asked for")),
+            Self::Configuration(message) => (message, 2, None),
+        };
+        for line in message.lines().chain(more) {
+            eprintln!("tapline-probe: {line}");
         }
+        ExitCode::from(code)
     }
 }

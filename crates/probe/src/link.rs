@@ -1,13 +1,12 @@
 //! The sender: one thread with one non-blocking socket and `poll`, driving the uplink's state machine. Connects again for as
 //! long as there is something to hand over: each connection serves one epoch, those of earlier runs first.
 
-use crate::failure::Failure;
 use crate::tls::{Identity, TlsStream};
 use packet::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use spool::{Ending, Spool};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -33,23 +32,30 @@ pub enum Destination {
 
 impl Destination {
     /// Reads `unix:PATH` or `HOST:PORT`; other machines only with TLS, or where plain text is allowed in so many words.
-    pub fn parse(text: &str, encrypted_or_allowed: bool) -> Result<Self, Failure> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return Ok(Self::Unix(path.into()));
+    /// Where a name leads is not asked: the only one that counts as this machine's is `localhost`.
+    pub fn parse(text: &str, encrypted_or_allowed: bool) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some("") => return Err(format!("{text:?} is no collector: write HOST:PORT or unix:PATH")),
+            Some(path) => return Ok(Self::Unix(path.into())),
+            None => {}
         }
-        let wrong = || Failure::Usage(format!("{text:?} is no collector: write HOST:PORT or unix:PATH"));
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        if host.is_empty() || port.parse::<u16>().is_err() {
-            return Err(wrong());
+        let (host, _) = split(text).ok_or_else(|| format!("{text:?} is no collector: write HOST:PORT or unix:PATH"))?;
+        let is_here = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(address) => address.is_loopback(),
+            Err(_) => host == "localhost",
+        };
+        if !is_here && !encrypted_or_allowed {
+            return Err(format!(
+                "{text:?} is another machine, and the connection would not be encrypted: set probe.tls (see `tapline keys probe`), or probe.allow_plaintext = true if that is meant"
+            ));
         }
-        let destination = Self::Tcp(text.to_owned());
-        let loopback = host == "localhost" || destination.addresses().iter().any(|address| address.ip().is_loopback());
-        if !loopback && !encrypted_or_allowed {
-            return Err(Failure::Usage(format!(
-                "{text} is another machine, and the connection would not be encrypted: set probe.tls (see `tapline keys`), or probe.allow_plaintext = true if that is meant"
-            )));
-        }
-        Ok(destination)
+        Ok(Self::Tcp(text.to_owned()))
+    }
+
+    /// Reads `HOST:PORT` of something that is no collector.
+    pub fn endpoint(text: &str) -> Result<Self, String> {
+        let tcp = split(text).filter(|_| !text.starts_with("unix:")).map(|_| Self::Tcp(text.to_owned()));
+        tcp.ok_or_else(|| format!("{text:?} is no endpoint: write HOST:PORT"))
     }
 
     /// Its addresses as of now; none for a Unix socket or a name that is not known now.
@@ -96,6 +102,13 @@ impl std::fmt::Display for Destination {
             Self::Tcp(text) => f.write_str(text),
         }
     }
+}
+
+/// Host and port.
+fn split(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|_| !host.is_empty())?;
+    Some((host, port))
 }
 
 enum Stream {

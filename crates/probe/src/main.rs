@@ -10,6 +10,7 @@ mod failure;
 mod file;
 mod link;
 mod outlet;
+mod plan;
 mod spools;
 mod status;
 mod tls;
@@ -18,7 +19,8 @@ use config::{Arguments, Settings};
 use failure::Failure;
 use link::Destination;
 use outlet::Running;
-use packet::{Epoch, SourceName};
+use packet::Epoch;
+use plan::Plan;
 use spool::Limits;
 use spools::Spools;
 use std::process::ExitCode;
@@ -39,34 +41,15 @@ fn run() -> Result<(), Failure> {
         return capture::list();
     }
     let file = settings::file_or_default(arguments.config.as_deref());
-    let settings: Settings = settings::load("probe", file.as_deref(), &arguments.overrides)
-        .map_err(|problems| Failure::Usage(problems.to_string()))?;
-    let destinations = settings
-        .collector
-        .iter()
-        .map(|text| Destination::parse(text, settings.allow_plaintext || settings.tls.is_set()))
-        .collect::<Result<Vec<_>, _>>()?;
-    outlet::check(settings.collector_mode, &destinations)?;
+    let plan = settings::load_checked("probe", file.as_deref(), &arguments.overrides, |settings| {
+        Plan::new(settings, &arguments)
+    });
+    let plan = plan.map_err(Failure::configuration)?;
     if arguments.check {
-        println!("the configuration is good");
+        println!("{}", settings::GOOD);
         return Ok(());
     }
-    if settings.interfaces.is_empty() == arguments.read.is_none() {
-        return Err(Failure::Usage("give either interfaces with -i, or a capture file with -r".to_owned()));
-    }
-    if destinations.is_empty() {
-        return Err(Failure::Usage(
-            "no collector: say where to send with --collector HOST:PORT or unix:PATH".to_owned(),
-        ));
-    }
-    Probe::start(arguments, settings, destinations)
-}
-
-fn source_name(settings: &Settings) -> Result<SourceName, Failure> {
-    if settings.name.is_empty() {
-        return Ok(SourceName::from_arbitrary(&rustix::system::uname().nodename().to_string_lossy()));
-    }
-    settings.name.parse().map_err(|error: packet::identity::SourceNameError| Failure::Usage(error.to_string()))
+    Probe::start(arguments, plan)
 }
 
 fn random_bytes() -> Result<[u8; 16], Failure> {
@@ -80,12 +63,9 @@ fn random_bytes() -> Result<[u8; 16], Failure> {
 struct Probe;
 
 impl Probe {
-    fn start(arguments: Arguments, settings: Settings, destinations: Vec<Destination>) -> Result<(), Failure> {
+    fn start(arguments: Arguments, plan: Plan) -> Result<(), Failure> {
+        let Plan { settings, user, source, destinations, named, identity, status } = plan;
         let epoch = random_bytes()?;
-        let source = source_name(&settings)?;
-        let user =
-            privilege::user(Some(settings.user.as_str()).filter(|name| !name.is_empty())).map_err(Failure::failed)?;
-        let identity = settings.tls.is_set().then(|| tls::Identity::load(&settings.tls)).transpose()?;
         let from_file = arguments.read.is_some() && !arguments.realtime;
         let limits = Limits {
             memory: settings.spool.memory,
@@ -93,8 +73,7 @@ impl Probe {
             waits: from_file,
             mode: settings.spool.mode,
         };
-        let named = settings.exclude.iter().chain(&arguments.exclude).map(|text| Destination::Tcp(text.clone()));
-        let named: Vec<_> = named.flat_map(|destination| destination.addresses()).collect();
+        let named: Vec<_> = named.iter().flat_map(Destination::addresses).collect();
         let exclude = exclusion::filter(&destinations, &named, &capture::local_addresses());
         let mut outlets = outlet::plan(settings.collector_mode, destinations, &source, Epoch(epoch), limits)?;
         let branches = outlets.iter().map(outlet::Outlet::branch).collect::<Result<_, _>>()?;
@@ -109,10 +88,7 @@ impl Probe {
         if !from_file {
             outlet::open_directories(&mut outlets, &settings.spool, &user)?;
         }
-        let door = match settings.status.as_str() {
-            "" => None,
-            text => Some(listen::bind("probe.status", text, false).map_err(Failure::failed)?.0),
-        };
+        let door = status.map(|address| address.bind()).transpose().map_err(Failure::failed)?;
         privilege::give_up(&user).map_err(Failure::failed)?;
 
         let stop = Arc::new(AtomicBool::new(false));

@@ -32,16 +32,6 @@ pub struct Outlet {
     waker: UnixStream,
 }
 
-/// Refuses a collector that would get everything twice: two connections of one source take each other's place.
-pub fn check(mode: CollectorMode, destinations: &[Destination]) -> Result<(), Failure> {
-    for (at, destination) in destinations.iter().enumerate() {
-        if mode == CollectorMode::All && destinations.iter().take(at).any(|before| before == destination) {
-            return Err(Failure::Usage(format!("the collector {destination} is given twice")));
-        }
-    }
-    Ok(())
-}
-
 /// One outlet for all collectors, or one for each.
 pub fn plan(
     mode: CollectorMode,
@@ -248,15 +238,6 @@ mod tests {
         assert_eq!(what(&planned(CollectorMode::All, &both)), each);
         // The folder stays the same when a second comes; nothing needs a name before.
         assert_eq!(what(&planned(CollectorMode::All, &both[..1])), [(1, None, "gw1@unix:%2Fa")]);
-    }
-
-    #[test]
-    fn nobody_gets_everything_twice() {
-        let twice: Vec<_> =
-            ["unix:/a", "unix:/b", "unix:/a"].map(|text| Destination::parse(text, false).unwrap()).into();
-        assert!(check(CollectorMode::All, &twice).is_err());
-        assert!(check(CollectorMode::All, &twice[..2]).is_ok());
-        assert!(check(CollectorMode::Failover, &twice).is_ok());
     }
 
     #[test]

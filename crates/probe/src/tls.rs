@@ -8,12 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use serde::{Deserialize, Serialize};
-
-use crate::failure::Failure;
 
 /// How long the handshake may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,14 +39,33 @@ impl Settings {
 #[derive(Debug, Clone)]
 pub struct Identity(Arc<ClientConfig>);
 
-fn wrong(path: &Path, problem: impl std::fmt::Display) -> Failure {
-    Failure::failed(format!("probe.tls: {}: {problem}", path.display()))
+/// Why TLS cannot be spoken.
+#[derive(Debug)]
+pub struct TlsError {
+    /// The key of `probe.tls` whose value cannot be used.
+    pub key: &'static str,
+    /// Why, and what to do.
+    pub problem: String,
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, error))?.collect();
-    let found = found.map_err(|error| wrong(path, error))?;
-    if found.is_empty() { Err(wrong(path, "holds no certificate")) } else { Ok(found) }
+/// A file cannot be used.
+fn wrong(key: &'static str, path: &Path, problem: impl std::fmt::Display) -> TlsError {
+    let problem = format!("{}: {problem}; `tapline keys probe` makes what is needed", path.display());
+    TlsError { key, problem }
+}
+
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let wrong = |error: pem::Error| wrong(key, path, plain(error));
+    let found: Vec<_> = CertificateDer::pem_file_iter(path).map_err(wrong)?.collect::<Result<_, _>>().map_err(wrong)?;
+    if found.is_empty() { Err(self::wrong(key, path, "holds no certificate")) } else { Ok(found) }
+}
+
+/// What is wrong with a file of PEM: of one that cannot be read what the system says.
+fn plain(error: pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
 }
 
 impl Identity {
@@ -56,24 +73,25 @@ impl Identity {
     ///
     /// # Errors
     /// Which cannot be used, and why.
-    pub fn load(settings: &Settings) -> Result<Self, Failure> {
+    pub fn load(settings: &Settings) -> Result<Self, TlsError> {
         for (name, path) in [("certificate", &settings.certificate), ("key", &settings.key), ("ca", &settings.ca)] {
             if path.as_os_str().is_empty() {
-                let text = format!("probe.tls.{name} is not set: TLS needs certificate, key and ca");
-                return Err(Failure::Usage(text));
+                let problem = "is not set: TLS needs certificate, key and ca".to_owned();
+                return Err(TlsError { key: name, problem });
             }
         }
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(&settings.ca)? {
-            roots.add(certificate).map_err(|error| wrong(&settings.ca, error))?;
+        for certificate in certificates("ca", &settings.ca)? {
+            roots.add(certificate).map_err(|error| wrong("ca", &settings.ca, error))?;
         }
-        let key = PrivateKeyDer::from_pem_file(&settings.key).map_err(|error| wrong(&settings.key, error))?;
+        let key =
+            PrivateKeyDer::from_pem_file(&settings.key).map_err(|error| wrong("key", &settings.key, plain(error)))?;
         let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(Failure::failed)?
+            .map_err(|error| wrong("certificate", &settings.certificate, error))?
             .with_root_certificates(roots)
-            .with_client_auth_cert(certificates(&settings.certificate)?, key)
-            .map_err(|error| wrong(&settings.key, error))?;
+            .with_client_auth_cert(certificates("certificate", &settings.certificate)?, key)
+            .map_err(|error| wrong("key", &settings.key, error))?;
         Ok(Self(Arc::new(config)))
     }
 

@@ -259,7 +259,7 @@ mod tests {
             ("drop_event = {}", "missing field `when`"),
             ("drop_event.when = {}", "the condition is empty"),
             ("drop_fields = {}", "missing field `fields`"),
-            ("drop_fields.fields = []", "drop_fields: no field is named"),
+            ("truncate_fields = { fields = [], max_bytes = 1 }", "truncate_fields: no field is named"),
             ("drop_fields.fields = ['/(/']", "`(` is no regular expression"),
             ("drop_fields.fields = ['a', '']", "`` is no name"),
             ("drop_fields.field = ['a']", "unknown field `field`"),

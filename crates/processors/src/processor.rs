@@ -115,15 +115,17 @@ impl Processor {
         }
     }
 
-    /// Whether it has a list of fields that is empty.
+    /// Whether it does nothing for want of fields. To drop none, or to include none beside those that always stay, makes sense, as in Packetbeat.
     pub(crate) fn lacks_fields(&self) -> bool {
         match self {
-            Self::DropFields(options) => options.fields.is_empty(),
-            Self::IncludeFields(options) => options.fields.is_empty(),
             Self::Rename(options) => options.fields.is_empty(),
             Self::CopyFields(options) => options.fields.is_empty(),
             Self::TruncateFields(options) => options.fields.is_empty(),
-            Self::DropEvent(_) | Self::AddFields(_) | Self::AddTags(_) => false,
+            Self::DropEvent(_)
+            | Self::DropFields(_)
+            | Self::IncludeFields(_)
+            | Self::AddFields(_)
+            | Self::AddTags(_) => false,
         }
     }
 }

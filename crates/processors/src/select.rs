@@ -201,6 +201,15 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_list_drops_nothing_and_includes_only_what_always_stays() {
+        let before = testing::written(&testing::event());
+        assert_eq!(applied("drop_fields.fields = []"), before);
+        let bare = json!({"_id": before["_id"], "@timestamp": before["@timestamp"], "type": "http"});
+        assert_eq!(applied("include_fields.fields = []"), bare);
+        assert_eq!(applied("include_fields = { fields = [], when.equals.type = 'dns' }"), before);
+    }
+
+    #[test]
     fn both_look_at_the_condition() {
         let before = testing::written(&testing::event());
         assert_eq!(applied("drop_fields = { fields = ['status'], when.equals.type = 'dns' }"), before);

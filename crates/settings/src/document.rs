@@ -56,6 +56,41 @@ impl Sources {
         self.texts.push(Source { base, text, origin });
     }
 
+    /// Where the value of a key stands, dotted and with its section; if it is not said, where the innermost table around it begins
+    /// that is smaller than the section.
+    pub(crate) fn place_of(&self, key: &str) -> Option<Place> {
+        let root = self.join(&mut Vec::new());
+        let (section, mut rest) = key.split_once('.')?;
+        let mut value = root.get(section)?;
+        let mut found = None;
+        while let DeValue::Table(table) = value.get_ref() {
+            // Names of sources have dots: the longest key that fits is meant.
+            let fits =
+                |name: &str| rest.strip_prefix(name).is_some_and(|after| after.is_empty() || after.starts_with('.'));
+            let longest =
+                table.iter().filter(|(name, _)| fits(name.get_ref())).max_by_key(|(name, _)| name.get_ref().len());
+            let Some((name, inner)) = longest else { break };
+            found = self.place(name.span().start);
+            rest = rest.get(name.get_ref().len() + 1..).unwrap_or_default();
+            value = inner;
+        }
+        found
+    }
+
+    /// All texts as one table, those of higher precedence over the others; notes what is no TOML.
+    fn join(&self, problems: &mut Vec<Problem>) -> DeTable<'_> {
+        let mut root = DeTable::new();
+        for source in &self.texts {
+            let (table, errors) = DeTable::parse_recoverable(&source.text);
+            for error in errors {
+                let offset = error.span().map_or(0, |span| span.start);
+                problems.push(Problem::new(source.place(offset), error.message()));
+            }
+            merge(&mut root, shift_table(table.into_inner(), source.base));
+        }
+        root
+    }
+
     fn place(&self, offset: usize) -> Option<Place> {
         let source = self.texts.iter().rev().find(|source| source.base <= offset)?;
         Some(source.place(offset - source.base))
@@ -80,15 +115,7 @@ pub(crate) fn deserialize<T: DeserializeOwned>(
     sources: &Sources,
     problems: &mut Vec<Problem>,
 ) -> Option<T> {
-    let mut root = DeTable::new();
-    for source in &sources.texts {
-        let (table, errors) = DeTable::parse_recoverable(&source.text);
-        for error in errors {
-            let offset = error.span().map_or(0, |span| span.start);
-            problems.push(Problem::new(source.place(offset), error.message()));
-        }
-        merge(&mut root, shift_table(table.into_inner(), source.base));
-    }
+    let mut root = sources.join(problems);
     for (name, _) in root.iter() {
         let name_text: &str = name.get_ref();
         if !SECTIONS.contains(&name_text)

@@ -16,6 +16,7 @@
 
 mod document;
 mod environment;
+mod fault;
 mod problem;
 pub mod schema;
 mod units;
@@ -24,7 +25,8 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-pub use problem::{Place, Problem, Problems, nearest};
+pub use fault::Faults;
+pub use problem::{Place, Problem, Problems, nearest, suggestion};
 pub use units::{duration, size};
 
 /// The sections a configuration file may hold, one per program.
@@ -32,6 +34,9 @@ pub const SECTIONS: &[&str] = &["probe", "collector", "analyzer", "console"];
 
 /// Where the configuration is looked for when no `--config` names a file.
 pub const DEFAULT_FILE: &str = "/etc/tapline/tapline.toml";
+
+/// What every program says of a configuration in which it finds nothing wrong.
+pub const GOOD: &str = "the configuration is good";
 
 /// Files larger than this are refused: a configuration is small, a wrong path may not be.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -57,10 +62,24 @@ pub fn load<T: DeserializeOwned + Default>(
     file: Option<&Path>,
     overrides: &[(String, String)],
 ) -> Result<T, Problems> {
+    load_checked(section, file, overrides, Ok)
+}
+
+/// [`load`], and what the program makes of the values: `make` judges them without touching anything outside, and its result is what the program
+/// starts with. So looking for mistakes and starting are one path.
+///
+/// # Errors
+/// As [`load`]; where everything could be read, all that `make` finds, each with its place.
+pub fn load_checked<T: DeserializeOwned + Default, P>(
+    section: &str,
+    file: Option<&Path>,
+    overrides: &[(String, String)],
+    make: impl FnOnce(T) -> Result<P, Faults>,
+) -> Result<P, Problems> {
     let environment: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
-    load_with(section, file, &environment, overrides)
+    load_checked_with(section, file, &environment, overrides, make)
 }
 
 /// [`load`] with the environment as a parameter.
@@ -73,6 +92,16 @@ pub fn load_with<T: DeserializeOwned + Default>(
     environment: &[(String, String)],
     overrides: &[(String, String)],
 ) -> Result<T, Problems> {
+    load_checked_with(section, file, environment, overrides, Ok)
+}
+
+fn load_checked_with<T: DeserializeOwned + Default, P>(
+    section: &str,
+    file: Option<&Path>,
+    environment: &[(String, String)],
+    overrides: &[(String, String)],
+    make: impl FnOnce(T) -> Result<P, Faults>,
+) -> Result<P, Problems> {
     let mut problems = Vec::new();
     let mut sources = document::Sources::default();
     if let Some(path) = file {
@@ -91,9 +120,8 @@ pub fn load_with<T: DeserializeOwned + Default>(
     for (path, value) in overrides {
         sources.add_value(Place::Set(path.clone()), path, value);
     }
-    let loaded = document::deserialize::<T>(section, &sources, &mut problems);
-    match loaded {
-        Some(loaded) if problems.is_empty() => Ok(loaded),
+    match document::deserialize::<T>(section, &sources, &mut problems) {
+        Some(loaded) if problems.is_empty() => make(loaded).map_err(|faults| faults.at(&sources)),
         _ => Err(Problems::new(problems)),
     }
 }

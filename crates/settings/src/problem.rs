@@ -18,6 +18,8 @@ pub enum Place {
     Environment(String),
     /// The path given to `--set` (or to a flag that stands for it).
     Set(String),
+    /// Nowhere: it is a default, or what is wrong is that it is missing.
+    Unsaid,
 }
 
 impl fmt::Display for Place {
@@ -27,6 +29,7 @@ impl fmt::Display for Place {
             Place::File { path, line } => write!(f, "{}:{line}", path.display()),
             Place::Environment(name) => write!(f, "environment variable {name}"),
             Place::Set(path) => write!(f, "--set {path}"),
+            Place::Unsaid => Ok(()),
         }
     }
 }
@@ -48,7 +51,10 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
+        match &self.place {
+            Place::Unsaid => f.write_str(&self.message),
+            place => write!(f, "{place}: {}", self.message),
+        }
     }
 }
 
@@ -64,6 +70,7 @@ impl Problems {
             Place::File { line, .. } => (0, *line),
             Place::Environment(_) => (1, 0),
             Place::Set(_) => (2, 0),
+            Place::Unsaid => (3, 0),
         });
         list.dedup();
         Problems { list }
@@ -110,7 +117,7 @@ pub fn nearest<'k>(wrong: &str, known: impl IntoIterator<Item = &'k str>) -> Opt
 }
 
 /// The end of a message about an unknown word: the nearest known one, or all of them.
-pub(crate) fn suggestion(wrong: &str, known: &[&str]) -> String {
+pub fn suggestion(wrong: &str, known: &[&str]) -> String {
     if let Some(near) = nearest(wrong, known.iter().copied()) {
         return format!("did you mean `{near}`?");
     }

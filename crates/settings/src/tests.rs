@@ -221,3 +221,42 @@ fn durations_and_sizes_read_back_as_written() {
     assert_eq!(size::parse("2 GB").unwrap(), 2_000_000_000);
     assert!(size::parse("99999999999999GB").is_err());
 }
+
+#[test]
+fn what_the_program_finds_wrong_is_told_all_at_once_with_its_places() {
+    let file = file("[probe]\nname = 'x'\n\n[probe.spool]\nmemory = '1MiB'\n[probe.protocols.'a.b']\nports = []\n");
+    let environment = pairs(&[("TAPLINE_PROBE_SNAPLEN", "2")]);
+    let set = pairs(&[("probe.mode", "native"), ("probe.protocols.c.ports", "[]")]);
+    let made: Result<(), _> = load_checked_with("probe", Some(file.path()), &environment, &set, |_: Probe| {
+        let mut faults = Faults::default();
+        assert_eq!(faults.note("probe.interfaces", Ok::<_, String>(1)), Some(1));
+        assert!(faults.is_empty());
+        for key in [
+            "mode",
+            "snaplen",
+            "interfaces",
+            "protocols.a.b.ports",
+            "protocols.c",
+            "spool.disk_bytes",
+            "spool.memory",
+            "name",
+        ] {
+            assert_eq!(faults.note(format!("probe.{key}"), Err::<(), _>("wrong")), None);
+        }
+        Err(faults)
+    });
+    let told = made.unwrap_err().to_string().replace(&file.path().display().to_string(), "FILE");
+    assert_eq!(
+        told.lines().collect::<Vec<_>>(),
+        [
+            "FILE:2: probe.name: wrong",
+            "FILE:4: probe.spool.disk_bytes: wrong",
+            "FILE:5: probe.spool.memory: wrong",
+            "FILE:7: probe.protocols.a.b.ports: wrong",
+            "environment variable TAPLINE_PROBE_SNAPLEN: probe.snaplen: wrong",
+            "--set probe.mode: wrong",
+            "probe.interfaces: wrong",
+            "probe.protocols.c: wrong",
+        ]
+    );
+}

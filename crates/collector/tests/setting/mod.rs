@@ -3,7 +3,7 @@
 
 use api::{BalanceAnswer, BalanceRow, EntryFrame, EntryReader};
 use collector::Settings;
-use feed::{Message, Subscriber};
+use feed::{Endpoint, Message, Subscriber};
 use packet::{
     BatchBuilder, CaptureReader, Epoch, GapRecord, Interface, InterfaceSet, LinkType, Packet, SourceName, Timestamp,
 };
@@ -28,7 +28,7 @@ pub fn collector_process() {
         let _ = std::io::stdin().read(&mut [0]);
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
-    collector::run(&settings, stop).unwrap();
+    collector::Plan::new(settings).unwrap().run(stop).unwrap();
 }
 
 /// A collector on a directory of its own.
@@ -170,6 +170,7 @@ impl Collector {
     pub fn subscriber(&self, topics: &[&str]) -> Subscriber {
         let endpoints = [self.settings.feed.clone(), self.settings.feed_v1.clone()].concat();
         let topics: Vec<String> = topics.iter().map(|&topic| topic.to_owned()).collect();
+        let endpoints: Vec<_> = endpoints.iter().map(|text| Endpoint::to_subscribe(text).unwrap()).collect();
         let subscriber = Subscriber::connect(&endpoints, &topics, 100_000, None).unwrap();
         // A subscription takes its time to arrive, and nothing says when it has.
         std::thread::sleep(Duration::from_millis(300));

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::Write;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,9 +15,9 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Proxy};
 
 use super::settings::{Settings, wrong};
-use crate::OpenError;
 use crate::remote::Unavailable;
 use crate::secrets::system_ca;
+use crate::{OpenError, address};
 
 /// The port of a host that is named without scheme and port.
 const PORT: u16 = 9200;
@@ -119,25 +119,14 @@ impl Resolver for Fixed {
 }
 
 impl Cluster {
-    pub(super) fn open(settings: &Settings) -> Result<Self, OpenError> {
+    /// Judges the settings and reads the files that they name.
+    pub(super) fn new(settings: &Settings) -> Result<Self, OpenError> {
         settings.check()?;
         let nodes = settings.nodes()?;
         let proxy = match settings.proxy.as_str() {
             "" => None,
             text => Some(Proxy::new(text).map_err(|error| wrong(format!("proxy `{text}`: {error}")))?),
         };
-        // Behind a proxy it is the proxy that looks the hosts up.
-        let names: Vec<(String, u16)> = match &proxy {
-            Some(proxy) => vec![(proxy.host().to_owned(), proxy.port())],
-            None => nodes.iter().map(|node| (node.host.clone(), node.port)).collect(),
-        };
-        let mut known = Vec::new();
-        for (host, port) in names {
-            let addresses = (host.trim_start_matches('[').trim_end_matches(']'), port)
-                .to_socket_addrs()
-                .map_err(|error| wrong(format!("cannot find the address of {host}: {error}")))?;
-            known.push((host, port, addresses.collect()));
-        }
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -149,9 +138,26 @@ impl Cluster {
         if nodes.iter().any(|node| node.is_https) {
             config = config.tls_config(tls(settings)?);
         }
-        let agent = Agent::with_parts(config.build(), DefaultConnector::default(), Fixed(known));
+        let agent = Agent::with_parts(config.build(), DefaultConnector::default(), Fixed(Vec::new()));
         let authorization = settings.authorization()?;
         Ok(Self { nodes, turn: 0, agent, authorization, compression: settings.compression })
+    }
+
+    /// Looks the names up that it will need.
+    pub(super) fn look_up(&mut self) -> Result<(), OpenError> {
+        // Behind a proxy it is the proxy that looks the hosts up.
+        let names: Vec<(String, u16)> = match self.agent.config().proxy() {
+            Some(proxy) => vec![(proxy.host().to_owned(), proxy.port())],
+            None => self.nodes.iter().map(|node| (node.host.clone(), node.port)).collect(),
+        };
+        let mut known = Vec::new();
+        for (host, port) in names {
+            let addresses =
+                address::look_up(host.trim_start_matches('[').trim_end_matches(']'), port).map_err(wrong)?;
+            known.push((host, port, addresses));
+        }
+        self.agent = Agent::with_parts(self.agent.config().clone(), DefaultConnector::default(), Fixed(known));
+        Ok(())
     }
 
     /// Sends a request to the node whose turn it is; one that cannot be reached, or says that it cannot serve, is left out for a while and the
@@ -176,6 +182,7 @@ impl Cluster {
                     return Ok(answer);
                 }
                 Ok(answer) => problem = format!("{}: {}", node.base, answer.summary()),
+                Err(ureq::Error::Io(error)) => problem = format!("{}: {error}", node.base),
                 Err(error) => problem = format!("{}: {error}", node.base),
             }
             if let Some(node) = self.nodes.get_mut(at) {

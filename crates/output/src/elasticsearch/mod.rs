@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::OpenError;
 use crate::remote::{Document, Fate, Service, Unavailable};
 use bulk::Names;
-use client::Cluster;
+use client::{Answer, Cluster};
 pub use settings::{Dynamic, Settings, Tls};
 
 /// What a server is.
@@ -61,7 +61,7 @@ impl Settings {
     }
 
     pub(crate) fn service(&self, fields: &[&'static Field]) -> Result<Elasticsearch, OpenError> {
-        Elasticsearch::open(self, fields)
+        Elasticsearch::new(self, fields)
     }
 }
 
@@ -76,14 +76,25 @@ pub struct Elasticsearch {
     portion: usize,
 }
 
+/// What a server refused, and what to do about it.
+fn refusal(path: &str, answer: &Answer) -> Unavailable {
+    let advice = match answer.status {
+        401 | 403 => {
+            "; give analyzer.output.elasticsearch user and password, or api_key, of who may manage index templates"
+        }
+        _ => "",
+    };
+    Unavailable(format!("{path}: {}{advice}", answer.summary()))
+}
+
 impl Elasticsearch {
-    /// Reads keys and looks names up; says nothing to a server yet.
+    /// Judges the settings and reads the keys that they name; asks nobody yet.
     ///
     /// # Errors
     /// What is wrong with the settings.
-    pub fn open(settings: &Settings, fields: &[&'static Field]) -> Result<Self, OpenError> {
+    pub fn new(settings: &Settings, fields: &[&'static Field]) -> Result<Self, OpenError> {
         Ok(Self {
-            cluster: Cluster::open(settings)?,
+            cluster: Cluster::new(settings)?,
             names: Names::new(settings),
             settings: settings.clone(),
             fields: fields.to_vec(),
@@ -103,11 +114,22 @@ impl Elasticsearch {
     /// # Errors
     /// When none answers, or what answers is neither.
     pub fn server(&mut self) -> Result<Server, Unavailable> {
-        let answer = self.cluster.request("GET", "/", b"")?;
+        let is_away = |Unavailable(problem)| {
+            Unavailable(format!(
+                "{problem}; is a server running there, and is analyzer.output.elasticsearch.hosts right?"
+            ))
+        };
+        let answer = self.cluster.request("GET", "/", b"").map_err(is_away)?;
         if answer.status != 200 {
-            return Err(Unavailable(answer.summary()));
+            return Err(refusal("/", &answer));
         }
-        let strange = || Unavailable("what answers is neither Elasticsearch nor OpenSearch".to_owned());
+        let strange = || {
+            let what = "what answers is neither Elasticsearch nor OpenSearch";
+            Unavailable(format!(
+                "{what}: is analyzer.output.elasticsearch.hosts right? They name {}",
+                self.settings.hosts.join(", ")
+            ))
+        };
         let body: Value = serde_json::from_slice(&answer.body).map_err(|_| strange())?;
         let version = body["version"]["number"].as_str().ok_or_else(strange)?.to_owned();
         let flavour = match body["version"]["distribution"].as_str() {
@@ -118,7 +140,9 @@ impl Elasticsearch {
         let oldest = if flavour == Flavour::OpenSearch { 1 } else { 7 };
         let server = Server { flavour, version };
         if major < oldest {
-            return Err(Unavailable(format!("{server} is too old: it has no composable index templates")));
+            return Err(Unavailable(format!(
+                "{server} is too old: it has no composable index templates; use Elasticsearch 8 or OpenSearch 2, or newer"
+            )));
         }
         Ok(server)
     }
@@ -135,7 +159,7 @@ impl Elasticsearch {
             let present: Value = match found.status {
                 200 => serde_json::from_slice(&found.body).unwrap_or_default(),
                 404 => Value::Null,
-                _ => return Err(Unavailable(format!("{path}: {}", found.summary()))),
+                _ => return Err(refusal(&path, &found)),
             };
             let (list, inner) = match template.kind {
                 "_component_template" => ("component_templates", "component_template"),
@@ -148,7 +172,7 @@ impl Elasticsearch {
             }
             let put = self.cluster.request("PUT", &path, template.body.to_string().as_bytes())?;
             if put.status != 200 {
-                return Err(Unavailable(format!("{path}: {}", put.summary())));
+                return Err(refusal(&path, &put));
             }
             say(match (&present[list], meta["version"].as_str()) {
                 (Value::Null, _) => format!("{path} was installed"),
@@ -202,6 +226,10 @@ impl Elasticsearch {
 }
 
 impl Service for Elasticsearch {
+    fn look_up(&mut self) -> Result<(), OpenError> {
+        self.cluster.look_up()
+    }
+
     fn send(&mut self, documents: &[Document<'_>]) -> Result<Vec<Fate>, Unavailable> {
         if !self.is_set_up {
             let server = self.set_up(&mut |done| tracing::info!("{done}"))?;

@@ -151,13 +151,16 @@ impl Settings {
         for (key, name) in [("index", &self.index), ("namespace", &self.namespace)] {
             if !is_good(name) || (key == "namespace" || self.data_stream) && name.contains('-') {
                 return Err(wrong(format!(
-                    "{key} = \"{name}\" cannot be part of an index name: lower-case letters, digits, `_` and `.`{} are allowed",
+                    "{key} = \"{name}\" cannot be part of an index name: write lower-case letters and digits, and after the first `_`, `.`{}",
                     if key == "namespace" || self.data_stream { "" } else { " and `-`" }
                 )));
             }
         }
         if self.compression > 9 {
-            return Err(wrong(format!("compression = {} is not 0 to 9", self.compression)));
+            return Err(wrong(format!("compression = {} is too much: write 0 (none) to 9", self.compression)));
+        }
+        if self.timeout.is_zero() {
+            return Err(wrong("timeout = 0 would never wait for an answer: write for example 90s"));
         }
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             return Err(wrong("tls.certificate and tls.key belong together: set both or none"));
@@ -169,6 +172,9 @@ impl Settings {
     pub(super) fn authorization(&self) -> Result<Option<String>, OpenError> {
         let password = secret(&self.password, &self.password_file, "password").map_err(wrong)?;
         let api_key = secret(&self.api_key, &self.api_key_file, "api_key").map_err(wrong)?;
+        if self.user.is_empty() != password.is_empty() {
+            return Err(wrong("user and password belong together: give both or none"));
+        }
         match (self.user.as_str(), api_key.as_str()) {
             ("", "") => Ok(None),
             (user, "") => Ok(Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))))),

@@ -35,7 +35,7 @@ impl Settings {
     #[cfg(feature = "kafka")]
     pub(crate) fn service(&self, _: &[&'static event::Field]) -> Result<Kafka, OpenError> {
         self.check()?;
-        Kafka::open(self).map_err(wrong)
+        Kafka::new(self).map_err(wrong)
     }
 
     #[cfg(not(feature = "kafka"))]

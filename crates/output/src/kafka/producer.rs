@@ -100,8 +100,8 @@ struct Session {
 }
 
 impl Kafka {
-    /// Checks the properties; connects to nothing yet.
-    pub(super) fn open(settings: &Settings) -> Result<Self, String> {
+    /// Judges the settings and reads the keys that they name; connects to nothing yet.
+    pub(super) fn new(settings: &Settings) -> Result<Self, String> {
         let brokers = settings.brokers().map_err(|error| error.message)?;
         let brokers: Vec<String> = brokers
             .into_iter()
@@ -124,7 +124,10 @@ impl Kafka {
             // librdkafka tries again for ever; how long is waited for it is ours to decide.
             .set("message.timeout.ms", "0");
         secure(&mut config, settings)?;
-        config.create_native_config().map_err(|error| format!("properties: {error}"))?;
+        // That properties contradict each other is found when a producer is made. Without brokers it connects to nothing, and its threads end here.
+        let alone: Result<BaseProducer<Listener>, _> =
+            config.clone().remove("bootstrap.servers").create_with_context(Listener::default());
+        alone.map_err(|error| properties(&error))?;
         let topic = settings.topic.split(TYPE).map(str::to_owned).collect();
         Ok(Self { config, topic, timeout: settings.timeout, session: None })
     }
@@ -180,6 +183,19 @@ impl Kafka {
         }
         Ok(())
     }
+}
+
+/// What is wrong with the properties.
+fn properties(error: &KafkaError) -> String {
+    let (what, said) = match error {
+        KafkaError::ClientConfig(_, said, name, value) if !name.is_empty() => {
+            (format!("`{name}` = \"{value}\": "), said.clone())
+        }
+        KafkaError::ClientCreation(said) | KafkaError::ClientConfig(_, said, _, _) => (String::new(), said.clone()),
+        other => (String::new(), other.to_string()),
+    };
+    let said = said.trim().trim_end_matches('.');
+    format!("properties: {what}{said}; what is possible stands in librdkafka's CONFIGURATION.md")
 }
 
 /// Encryption, and who we are. Files are handed on as what they say, for librdkafka reads them when it makes a producer, which is behind the sandbox's
@@ -351,15 +367,18 @@ mod tests {
     fn wrong_properties_are_told_of_at_the_start() {
         let open = |name: &str, value: &str| {
             let properties = [(name.to_owned(), value.to_owned())].into();
-            Kafka::open(&Settings { properties, ..Settings::default() }).map(|_| ())
+            Kafka::new(&Settings { properties, ..Settings::default() }).map(|_| ())
         };
         assert_eq!(open("linger.ms", "50"), Ok(()));
         assert!(open("linger.ms", "soon").is_err());
         assert!(open("no.such.property", "1").unwrap_err().contains("no.such.property"));
+        // Only a producer knows that this does not go with idempotence.
+        let contradiction = open("max.in.flight", "10").unwrap_err();
+        assert!(contradiction.contains("idempotence") && !contradiction.contains('\n'), "{contradiction}");
         let mut settings = Settings::default();
         for compression in ["none", "gzip", "lz4", "zstd"] {
             settings.compression = serde_json::from_value(compression.into()).unwrap();
-            Kafka::open(&settings).map(|_| ()).unwrap();
+            Kafka::new(&settings).map(|_| ()).unwrap();
         }
     }
 

@@ -187,21 +187,21 @@ impl Settings {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if self.topic.is_empty() || self.topic.len() > 200 || !topic.bytes().all(allowed) {
             return Err(wrong(format!(
-                "topic = \"{}\" is no topic: letters, digits, `-`, `_`, `.` and `{TYPE}` are allowed",
+                "topic = \"{}\" is no topic: write letters, digits, `-`, `_`, `.` and `{TYPE}`",
                 self.topic
             )));
         }
         if self.timeout.is_zero() {
-            return Err(wrong("timeout = 0 would never wait for a confirmation"));
+            return Err(wrong("timeout = 0 would never wait for a confirmation: write for example 10s"));
         }
         self.tls.check().map_err(wrong)?;
         self.secret()?;
         if self.user.is_empty() && self.sasl.mechanism != Mechanism::Plain {
-            return Err(wrong("sasl.mechanism is set but no user"));
+            return Err(wrong("sasl.mechanism is set but no user: give user and password, or leave it out"));
         }
         match self.properties.keys().find(|name| OURS.contains(&name.as_str())) {
             Some(name) => Err(wrong(format!(
-                "properties: `{name}` cannot be set here: it has a key of its own, or what is promised depends on it"
+                "properties: `{name}` cannot be set here: it has a key of its own, or what is promised depends on it: leave it out"
             ))),
             None => Ok(()),
         }

@@ -113,6 +113,21 @@ impl Settings {
         vec![place.path(&self.directory)]
     }
 
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        self.rotation().map(|_| ())
+    }
+
+    fn rotation(&self) -> Result<Rotation, OpenError> {
+        let zone = jiff::tz::TimeZone::get(&self.rotate_zone).map_err(|error| OpenError {
+            output: "ndjson",
+            message: format!(
+                "rotate_zone = {:?}: {error}; write UTC, or a name such as Europe/Vienna (package tzdata)",
+                self.rotate_zone
+            ),
+        })?;
+        Ok(Rotation { seconds: self.rotate_time.as_secs(), zone })
+    }
+
     pub(crate) fn open(&self, place: &Place) -> Result<Ndjson, OpenError> {
         Ndjson::open(self, place, || Timestamp::from_system(SystemTime::now()))
     }
@@ -147,16 +162,9 @@ impl Ndjson {
         let path = place.path(&settings.directory);
         let wrong = |what: &str, error: io::Error| OpenError {
             output: "ndjson",
-            message: format!("cannot {what} {}: {error}; check output.ndjson.directory and its owner", path.display()),
+            message: format!("cannot {what} {}: {error}; check directory and its owner", path.display()),
         };
-        let zone = jiff::tz::TimeZone::get(&settings.rotate_zone).map_err(|error| OpenError {
-            output: "ndjson",
-            message: format!(
-                "rotate_zone = {:?}: {error}; write UTC, or a name such as Europe/Vienna (package tzdata)",
-                settings.rotate_zone
-            ),
-        })?;
-        let rotation = Rotation { seconds: settings.rotate_time.as_secs(), zone };
+        let rotation = settings.rotation()?;
         std::fs::create_dir_all(&path).map_err(|e| wrong("create", e))?;
         let folder = Folder::new(path.clone());
         folder.remove_parts().map_err(|e| wrong("clean up", e))?;

@@ -4,7 +4,7 @@
 //! The `redis` crate looks names up and reads the system's certificates whenever it connects, which the sandbox forbids.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::settings::{Settings, wrong};
-use crate::OpenError;
 use crate::remote::Unavailable;
+use crate::{OpenError, address};
 
 /// Bytes of an answer at most: numbers, ids of entries and errors are short.
 const ANSWER_MAX: u64 = 64 << 10;
@@ -47,16 +47,10 @@ struct Server {
 }
 
 impl Client {
-    /// Reads keys and looks names up; says nothing to a server yet.
-    pub(super) fn open(settings: &Settings) -> Result<Self, OpenError> {
-        let mut servers = Vec::new();
-        for (host, port) in settings.servers()? {
-            let addresses = (host.as_str(), port)
-                .to_socket_addrs()
-                .map_err(|error| wrong(format!("cannot find the address of {host}: {error}")))?
-                .collect();
-            servers.push(Server { host, port, addresses });
-        }
+    /// Judges the settings and reads the keys that they name; asks nobody yet.
+    pub(super) fn new(settings: &Settings) -> Result<Self, OpenError> {
+        let servers = settings.servers()?.into_iter();
+        let servers = servers.map(|(host, port)| Server { host, port, addresses: Vec::new() }).collect();
         let mut greeting = Vec::new();
         let mut greet = |words: &[&str], what| {
             let mut bytes = Vec::new();
@@ -80,6 +74,14 @@ impl Client {
             None
         };
         Ok(Self { servers, turn: 0, timeout: settings.timeout, tls, greeting })
+    }
+
+    /// Looks the servers' names up.
+    pub(super) fn look_up(&mut self) -> Result<(), OpenError> {
+        for server in &mut self.servers {
+            server.addresses = address::look_up(&server.host, server.port).map_err(wrong)?;
+        }
+        Ok(())
     }
 
     /// The next connection goes to another server, if there is one.
@@ -167,7 +169,9 @@ fn tls(settings: &Settings) -> Result<ClientConfig, OpenError> {
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(certificates(&settings.tls.authorities().map_err(wrong)?));
     if added == 0 {
-        return Err(wrong("tls.ca holds no certificate that can be used"));
+        return Err(wrong(
+            "tls.ca holds no certificate that can be used: name a file with those of the authorities that the server's is of",
+        ));
     }
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -328,7 +332,9 @@ mod tests {
         let hosts = ports.iter().map(|port| format!("localhost:{port}")).collect();
         let mut settings = Settings { hosts, timeout: Duration::from_secs(2), ..Settings::default() };
         change(&mut settings);
-        settings.service(&[]).unwrap()
+        let mut redis = settings.service(&[]).unwrap();
+        redis.look_up().unwrap();
+        redis
     }
 
     fn document() -> Document<'static> {

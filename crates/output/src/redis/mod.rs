@@ -34,7 +34,7 @@ impl Settings {
 
     pub(crate) fn service(&self, _: &[&'static event::Field]) -> Result<Redis, OpenError> {
         self.check()?;
-        Ok(Redis { client: Client::open(self)?, connection: None, commands: Commands::new(self) })
+        Ok(Redis { client: Client::new(self)?, connection: None, commands: Commands::new(self) })
     }
 }
 
@@ -73,6 +73,10 @@ impl Redis {
 }
 
 impl Service for Redis {
+    fn look_up(&mut self) -> Result<(), OpenError> {
+        self.client.look_up()
+    }
+
     fn send(&mut self, documents: &[Document<'_>]) -> Result<Vec<Fate>, Unavailable> {
         let mut fates = Vec::with_capacity(documents.len());
         let mut rest = documents;

@@ -104,10 +104,10 @@ impl Settings {
             return Err(wrong("key is empty: name a list, channel or stream"));
         }
         if self.maxlen > 0 && self.mode != Mode::Stream {
-            return Err(wrong("maxlen is for mode = \"stream\" only"));
+            return Err(wrong("maxlen is for mode = \"stream\" only: leave it out, or change the mode"));
         }
         if self.timeout.is_zero() {
-            return Err(wrong("timeout = 0 would never wait for an answer"));
+            return Err(wrong("timeout = 0 would never wait for an answer: write for example 10s"));
         }
         self.tls.check().map_err(wrong)
     }
@@ -116,7 +116,7 @@ impl Settings {
     pub(super) fn secret(&self) -> Result<String, OpenError> {
         let secret = secret(&self.password, &self.password_file, "password").map_err(wrong)?;
         if secret.is_empty() && !self.user.is_empty() {
-            return Err(wrong("a user is given but no password"));
+            return Err(wrong("a user is given but no password: give both or none"));
         }
         Ok(secret)
     }

@@ -61,6 +61,14 @@ pub struct Unavailable(pub String);
 
 /// Something that takes documents.
 pub trait Service: Send {
+    /// Looks up the names of its servers, once and before anything is sent: behind the sandbox nobody can any more.
+    ///
+    /// # Errors
+    /// Which name was not found.
+    fn look_up(&mut self) -> Result<(), OpenError> {
+        Ok(())
+    }
+
     /// Sends documents and gives the fate of each, in their order.
     ///
     /// # Errors

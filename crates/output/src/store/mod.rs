@@ -62,6 +62,14 @@ impl Settings {
         vec![place.path(&self.directory)]
     }
 
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        if self.period < Duration::from_secs(1) {
+            let message = "period is less than a second: write for example 1h".to_owned();
+            return Err(OpenError { output: "store", message });
+        }
+        Ok(())
+    }
+
     pub(crate) fn open(&self, place: &Place) -> Result<Store, OpenError> {
         let wrong = |error: store::Error| OpenError { output: "store", message: error.to_string() };
         let options = Options {

@@ -41,9 +41,9 @@ enum Form {
 impl Analyze {
     pub fn run(self) -> Result<(), Failure> {
         crate::logging::start("warn");
-        let settings: analyzer::Settings = self.settings.load("analyzer")?;
+        let (settings, decoders) = self.settings.decoding()?;
         let renderer = renderer(self.output, &settings);
-        let parts = Parts { decoders: analyzer::engine::factory(&settings).map_err(Failure::usage)?, renderer };
+        let parts = Parts { decoders, renderer };
         // Reading a file is work for one core unless the configuration says otherwise: the machine may be doing other things.
         let workers = if settings.workers == 0 { 1 } else { settings.workers };
         let mut pool = Pool::new(workers, &parts).map_err(Failure::failed)?;

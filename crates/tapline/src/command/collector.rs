@@ -18,16 +18,15 @@ pub struct Collector {
 impl Collector {
     pub fn run(self) -> Result<(), Failure> {
         crate::logging::start("info");
-        let settings: collector::Settings = self.settings.load("collector")?;
-        collector::check(&settings).map_err(Failure::usage)?;
+        let plan = self.settings.load_checked("collector", collector::Plan::new)?;
         if self.check_config {
-            return Ok(());
+            return super::print_good();
         }
         // Flags, not a thread: privileges are given up while there is only one.
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(Failure::failed)?;
         }
-        collector::run(&settings, &stop).map_err(Failure::failed)
+        plan.run(&stop).map_err(Failure::failed)
     }
 }

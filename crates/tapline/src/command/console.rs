@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use console::{FieldFacts, RunError};
+use console::FieldFacts;
 use event::Kind;
 
 use crate::failure::Failure;
@@ -22,19 +22,16 @@ pub struct Console {
 impl Console {
     pub fn run(self) -> Result<(), Failure> {
         crate::logging::start("info");
-        let settings: console::Settings = self.settings.load("console")?;
+        let plan = self.settings.load_checked("console", console::Plan::new)?;
         if self.check_config {
-            return Ok(());
+            return super::print_good();
         }
         // Flags, not a thread: privileges are given up while there is only one.
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(Failure::failed)?;
         }
-        console::run(&settings, fields(), &stop).map_err(|error| match error {
-            RunError::Configuration(text) => Failure::usage(text),
-            other => Failure::failed(other),
-        })
+        plan.run(fields(), &stop).map_err(Failure::failed)
     }
 }
 

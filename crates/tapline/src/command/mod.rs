@@ -23,11 +23,18 @@ mod status;
 mod up;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use ::analyzer::decoder::Factory;
 use serde::de::DeserializeOwned;
-use settings::Problems;
+use settings::{Faults, Problems};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, print};
+
+/// Says that a configuration is good.
+fn print_good() -> Result<(), Failure> {
+    print(&format!("{}\n", settings::GOOD))
+}
 
 /// The subcommands.
 #[derive(clap::Subcommand)]
@@ -96,7 +103,24 @@ impl SettingsArguments {
         settings::load(section, self.file().as_deref(), &self.sets)
     }
 
-    /// Looks for problems in the sections of this program.
+    /// Loads a section and makes of it what a program starts with.
+    pub fn load_checked<T: DeserializeOwned + Default, P>(
+        &self,
+        section: &str,
+        make: impl FnOnce(T) -> Result<P, Faults>,
+    ) -> Result<P, Problems> {
+        settings::load_checked(section, self.file().as_deref(), &self.sets, make)
+    }
+
+    /// How packets are decoded, for commands that do it without an analyzer.
+    pub fn decoding(&self) -> Result<(::analyzer::Settings, Arc<dyn Factory>), Problems> {
+        self.load_checked("analyzer", |settings| {
+            let decoders = ::analyzer::engine::factory(&settings)?;
+            Ok((settings, decoders))
+        })
+    }
+
+    /// Looks for what cannot be read in the sections of this program.
     pub fn check_sections(&self) -> Result<(), Problems> {
         let problems = [
             self.load::<::collector::Settings>("collector").err(),
@@ -129,9 +153,15 @@ impl SettingsArguments {
     }
 }
 
-/// Looks for problems in a configuration file.
+/// Looks for problems in a configuration file, as the programs do that start with it.
 fn check_configuration(file: &Path) -> Result<(), Problems> {
-    SettingsArguments { config: Some(file.to_owned()), sets: Vec::new() }.check_sections()
+    let arguments = SettingsArguments { config: Some(file.to_owned()), sets: Vec::new() };
+    let problems = [
+        arguments.load_checked("collector", ::collector::Plan::new).err(),
+        arguments.load_checked("analyzer", ::analyzer::Plan::new).err(),
+        arguments.load_checked("console", ::console::Plan::new).err(),
+    ];
+    problems.into_iter().flatten().reduce(Problems::and).map_or(Ok(()), Err)
 }
 
 /// The collector that a command asks.

@@ -54,6 +54,7 @@ impl Retry {
             let Some(mut service) = service else {
                 return Err(failed(&format!("is of an output `{}` that this version does not have", first.output)));
             };
+            service.look_up().map_err(Failure::failed)?;
             let (retried, problem) = retry(&mut *service, path).map_err(|error| failed(&error))?;
             print(&format!(
                 "{}: {} taken, {} were there already, {} left in the file\n",

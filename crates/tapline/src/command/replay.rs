@@ -14,7 +14,7 @@ use analyzer::worker::Parts;
 use api::EntryMeta;
 use archive::{Archive, BatchEntry, SourceState, StoredEntry};
 use event::{Event, Observer};
-use feed::{Publisher, PublisherOptions};
+use feed::{Endpoint, Publisher, PublisherOptions};
 use packet::{BatchName, Entry, Epoch, Interface, SourceName};
 
 use super::selection::Selection;
@@ -57,11 +57,8 @@ impl Replay {
     }
 
     fn decode(&self, root: &std::path::Path) -> Result<(), Failure> {
-        let settings: analyzer::Settings = self.settings.load("analyzer")?;
-        let parts = Parts {
-            decoders: analyzer::engine::factory(&settings).map_err(Failure::usage)?,
-            renderer: analyzer::json_renderer(&settings),
-        };
+        let (settings, decoders) = self.settings.decoding()?;
+        let parts = Parts { decoders, renderer: analyzer::json_renderer(&settings) };
         let mut pool = Pool::new(settings.workers.max(1), &parts).map_err(Failure::failed)?;
         let (out, at_once) = crate::stdout::open()?;
         let ordered = Ordered::new(out, at_once, (parts.renderer)(), settings.has_calls());
@@ -112,12 +109,12 @@ impl Replay {
         if !query.filter.is_any() {
             return Err(Failure::usage("--to publishes whole batches: leave out the filter expression, or use grab"));
         }
+        const BEYOND: &str = "bind to 127.0.0.1 or ipc://PATH, and let others come through `ssh -L`";
         let options = PublisherOptions {
-            endpoints: vec![endpoint.to_owned()],
+            endpoints: vec![Endpoint::to_publish(endpoint, Some(BEYOND)).map_err(Failure::usage)?],
             v1_endpoints: Vec::new(),
             v1_format: feed::v1::Format::Pcap,
             queue_bytes: QUEUE_BYTES,
-            allow_plaintext: false,
             curve: None,
         };
         let mut publisher = Publisher::bind(&options).map_err(Failure::failed)?;

@@ -1,6 +1,7 @@
 //! `tapline setup`: installs on a server what the analyzer's output needs there.
 
 use ::output::elasticsearch::{Elasticsearch, Flavour};
+use ::output::remote::Service;
 
 use crate::failure::{Failure, print};
 
@@ -41,10 +42,15 @@ impl Setup {
             }
             return Ok(());
         }
-        let mut service = Elasticsearch::open(&settings, &fields).map_err(Failure::usage)?;
+        let mut service = Elasticsearch::new(&settings, &fields).map_err(Failure::usage)?;
+        service.look_up().map_err(Failure::failed)?;
         let server = service.server().map_err(Failure::failed)?;
         if server.flavour != wanted {
-            return Err(Failure::usage(format!("this is {server}: say so in `tapline setup`")));
+            let other = match server.flavour {
+                Flavour::Elasticsearch => "elasticsearch",
+                Flavour::OpenSearch => "opensearch",
+            };
+            return Err(Failure::usage(format!("this is {server}: run `tapline setup {other}`")));
         }
         print(&format!("{server}\n"))?;
         let mut done = Vec::new();
