@@ -223,15 +223,20 @@ impl Decoder {
             (None, None) => return,
         };
         let response = response.map(|(_, response)| response);
+        // Packetbeat's transaction ends when the response begins.
+        let ended = response.map(|response| if self.ready.packetbeat { response.began } else { context.now() });
         let exchange = Exchange {
             client,
             began,
-            ended: response.map(|_| context.now()),
+            ended,
             request_bytes: request.map_or(0, |request| request.bytes),
             response_bytes: response.map(|response| response.bytes),
         };
         let server = context.flow.endpoint(client.other());
         let mut event = context.exchange("http", &exchange);
+        if response.is_some() {
+            event.origin.last_packet = event.origin.last_packet.max(context.now().packet);
+        }
         event.put(&common::EVENT_TYPE, Value::Words(&["connection", "protocol"]));
         event.put(&common::NETWORK_PROTOCOL, "http");
         if let Some(message) = request.or(response) {
