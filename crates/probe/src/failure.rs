@@ -18,6 +18,13 @@ impl Failure {
         Self::Failed(message.to_string())
     }
 
+    /// What failed.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Failed(message) | Self::Usage(message) => message,
+        }
+    }
+
     /// Says it and gives the exit code.
     pub fn report(&self) -> ExitCode {
         match self {
