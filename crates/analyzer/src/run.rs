@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use output::{Place, Queue};
 
@@ -15,6 +16,9 @@ use crate::settings::{Sandbox, Settings};
 use crate::status::{self, Shared};
 use crate::worker::Parts;
 use crate::{collector, engine, json_renderer};
+
+/// How long the analyzer outlives its supervisor: as long as the collector, so that it decodes what still comes in.
+const ORPHANED: Duration = Duration::from_secs(2);
 
 /// Why the analyzer could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +119,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
         }
         Sandbox::Off => tracing::warn!("the sandbox is off: packets are decoded with all rights of this user"),
     }
+    privilege::supervisor::end_with_it(ORPHANED).map_err(RunError::Thread)?;
 
     let mut queues = Vec::new();
     for opened in outputs {

@@ -29,6 +29,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long sessions get to end.
 const GOODBYE: Duration = Duration::from_millis(500);
 
+/// How long the collector outlives its supervisor: what the probes still have comes in and becomes durable meanwhile.
+const ORPHANED: Duration = Duration::from_secs(2);
+
 /// How long a TLS handshake may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -135,6 +138,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<(), RunError> {
         }),
     };
     privilege::give_up(&user)?;
+    privilege::supervisor::end_with_it(ORPHANED).map_err(RunError::Thread)?;
 
     let publisher = Publisher::bind(&PublisherOptions {
         endpoints: settings.feed.clone(),
