@@ -232,6 +232,20 @@ class Commands(unittest.TestCase):
         self.assertEqual(self.interrupt(up), 0)
         self.assertEqual(self.run_tapline("grab", "--count", "--data", self.data)[1], "3 packets\n")
 
+    @unittest.skipUnless(os.geteuid() == 0, "captures")
+    def test_what_up_listens_on_because_the_configuration_says_so_is_not_captured(self):
+        feed, api = free_port(), free_port()
+        config = self.write("tapline.toml", f'[collector]\nfeed = ["tcp://127.0.0.1:{feed}"]\napi = ["127.0.0.1:{api}"]\n')
+        self.up("--config", config, "-i", "lo", ready="tapline: capturing on lo")
+        bounded(["ping", "-q", "-c", "1", "127.0.0.1"], check=True)
+        socket.create_connection(("127.0.0.1", feed), 5).close()
+        for _ in range(3):
+            self.run_tapline("status", "--connect", f"http://127.0.0.1:{api}")
+        count = lambda query: self.run_tapline("grab", "--count", query, "--data", self.data)[1]
+        wait_for("the ping", lambda: count("icmp") not in ("", "0 packets\n"))
+        time.sleep(0.5)
+        self.assertEqual(count(f"tcp port {feed} or tcp port {api}"), "0 packets\n")
+
     def test_standard_input_is_read_once(self):
         code, _, message = self.run_tapline("up", "-r", "-", "-r", "-", "--data", self.data, stdin=subprocess.DEVNULL)
         self.assertEqual(code, 2)
