@@ -240,6 +240,23 @@ impl<L: Log> Live<L> {
         }
     }
 
+    /// The collector does not answer: said once, until it does again.
+    fn is_away(&mut self, what: String) {
+        if self.reachable {
+            tracing::warn!(
+                "{what}; start the collector, or set analyzer.collector to the address of its API (collector.api)"
+            );
+        }
+        self.reachable = false;
+    }
+
+    fn is_back(&mut self) {
+        if !self.reachable {
+            tracing::info!("the collector answers again");
+        }
+        self.reachable = true;
+    }
+
     /// Fetches a range; what the archive does not have is counted and passed over.
     fn fetch(
         &mut self,
@@ -259,13 +276,10 @@ impl<L: Log> Live<L> {
                 Ok(())
             });
             if let Err(error) = result {
-                if self.reachable {
-                    tracing::warn!("batches {from} to {to} of {source} are needed from the archive, but {error}");
-                }
-                self.reachable = false;
+                self.is_away(format!("batches {from} to {to} of {source} are needed from the archive, but {error}"));
                 return Ok(());
             }
-            self.reachable = true;
+            self.is_back();
             for entry in fetched {
                 match self.follow.offer(source, epoch, entry.seqs.clone()) {
                     Step::Known => continue,
@@ -438,14 +452,11 @@ impl<L: Log> Live<L> {
         let epochs = match self.log.epochs() {
             Ok(epochs) => epochs,
             Err(error) => {
-                if self.reachable {
-                    tracing::warn!("{error}; decoding goes on with what the feed brings");
-                }
-                self.reachable = false;
+                self.is_away(format!("{error}; decoding goes on with what the feed brings"));
                 return Ok(());
             }
         };
-        self.reachable = true;
+        self.is_back();
         let is_first = !self.shared.ready.load(Ordering::Relaxed);
         self.announced
             .retain(|(source, epoch), _| epochs.iter().any(|state| state.source == *source && state.epoch == *epoch));

@@ -53,7 +53,7 @@ pub enum Received {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The collector could not be asked; it may answer later.
-    #[error("the collector does not answer: {0}")]
+    #[error("the collector cannot be asked: {0}")]
     Unreachable(String),
     /// Nothing can be done any more.
     #[error("{0}")]

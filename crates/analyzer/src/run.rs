@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use listen::{BindError, Bound};
 use output::{Place, Queue};
@@ -19,6 +20,9 @@ use crate::settings::Sandbox;
 use crate::status::{self, Shared};
 use crate::worker::Parts;
 use crate::{collector, json_renderer};
+
+/// How long the analyzer outlives its supervisor: as long as the collector, so that it decodes what still comes in.
+const ORPHANED: Duration = Duration::from_secs(2);
 
 /// Why the analyzer could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +113,7 @@ impl Plan {
             }
             Sandbox::Off => tracing::warn!("the sandbox is off: packets are decoded with all rights of this user"),
         }
+        privilege::supervisor::end_with_it(ORPHANED).map_err(RunError::Thread)?;
 
         let mut queues = Vec::new();
         for opened in outputs {

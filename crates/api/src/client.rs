@@ -54,7 +54,7 @@ impl fmt::Display for CollectorUrl {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody answers there.
-    #[error("no collector answers at {url}: {error}; is it running, and is --connect or --data right?")]
+    #[error("nobody answers at {url}: {error}")]
     Unreachable {
         /// Where.
         url: CollectorUrl,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Answer to anything that went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +143,9 @@ pub struct StatusAnswer {
     pub archived_packets: u64,
     /// Whether the archive can be written; else what the disk says.
     pub archive_error: Option<String>,
+    /// Directory of the archive: tells whether this is the collector of a data directory.
+    #[serde(default)]
+    pub archive: PathBuf,
 }
 
 /// `/api/v1/archive`: what is stored, by source and time.

@@ -59,9 +59,7 @@ impl std::str::FromStr for DumpFormat {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DumpError {
     /// A pcap file has one link type.
-    #[error(
-        "the packets are of link types {first} and {other}, but a pcap file holds one: write pcapng, or name one source"
-    )]
+    #[error("the packets are of the link types {first} and {other}, and a classic pcap file holds one")]
     LinkTypes {
         /// Of the first packet.
         first: LinkType,
@@ -78,7 +76,7 @@ pub enum DumpError {
 pub struct Dump {
     format: DumpFormat,
     begun: bool,
-    link_type: Option<LinkType>,
+    link_types: Vec<LinkType>,
     /// (origin, interface of its set) to the interface of the file.
     interfaces: HashMap<(usize, u32), u32>,
     written: u32,
@@ -87,7 +85,7 @@ pub struct Dump {
 impl Dump {
     /// A writer of nothing yet.
     pub fn new(format: DumpFormat) -> Self {
-        Self { format, begun: false, link_type: None, interfaces: HashMap::new(), written: 0 }
+        Self { format, begun: false, link_types: Vec::new(), interfaces: HashMap::new(), written: 0 }
     }
 
     /// Appends a packet, and before it what the file needs to hold it.
@@ -104,6 +102,10 @@ impl Dump {
                     None => {
                         let interface = self.written;
                         write_interface(found.origin, found.packet.interface, out);
+                        let link_type = found.origin.set.link_type();
+                        if !self.link_types.contains(&link_type) {
+                            self.link_types.push(link_type);
+                        }
                         self.interfaces.insert(key, interface);
                         self.written += 1;
                         interface
@@ -114,14 +116,14 @@ impl Dump {
             DumpFormat::Pcap | DumpFormat::PcapMicroseconds => {
                 let precision = self.precision();
                 let link_type = found.origin.set.link_type();
-                match self.link_type {
-                    Some(first) if first != link_type => {
-                        return Err(DumpError::LinkTypes { first, other: link_type });
+                match self.link_types.first() {
+                    Some(first) if *first != link_type => {
+                        return Err(DumpError::LinkTypes { first: *first, other: link_type });
                     }
                     Some(_) => {}
                     None => {
                         pcap::write_header(out, link_type, SNAPLEN, precision);
-                        self.link_type = Some(link_type);
+                        self.link_types.push(link_type);
                     }
                 }
                 pcap::write_packet(out, &found.packet, precision);
@@ -138,11 +140,16 @@ impl Dump {
                 self.note_gaps(gaps, out);
             }
             DumpFormat::Pcap | DumpFormat::PcapMicroseconds => {
-                if self.link_type.is_none() {
+                if self.link_types.is_empty() {
                     pcap::write_header(out, LinkType::ETHERNET, SNAPLEN, self.precision());
                 }
             }
         }
+    }
+
+    /// The link types of what was written, each once.
+    pub fn link_types(&self) -> &[LinkType] {
+        &self.link_types
     }
 
     fn precision(&self) -> Precision {

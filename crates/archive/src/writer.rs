@@ -12,7 +12,7 @@ use rotation::{Rotation, Slot};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -564,20 +564,29 @@ impl Writer {
     }
 }
 
+/// Locks the archive for this process, whose number then stands in the file for whoever comes too late.
 fn lock(root: &Path) -> io::Result<File> {
     use rustix::fs::{FlockOperation, flock};
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(root.join(LOCK))?;
+    let path = root.join(LOCK);
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            format!(
-                "another collector writes the archive {}: stop it, or give this one another directory",
-                root.display()
-            ),
-        )),
-        Err(error) => Err(error.into()),
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let holder = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+            let holder = holder.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+            let shown = root.display();
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                format!(
+                    "another collector{holder} writes the archive {shown}: stop it, or give this one another directory"
+                ),
+            ));
+        }
+        Err(error) => return Err(error.into()),
     }
+    // Only for that message: a full disk must not keep the archive from being opened.
+    let _ = file.set_len(0).and_then(|()| (&file).write_all(format!("{}\n", std::process::id()).as_bytes()));
+    Ok(file)
 }
 
 /// Commits one source; the error tells what of it must come again.

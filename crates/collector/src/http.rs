@@ -20,12 +20,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Size of a piece of a streamed answer.
 const PIECE: usize = 128 * 1024;
 /// Pieces that may wait for a reader.
 const PIECES: usize = 8;
+/// How long the first packets are waited for before a grab is answered: what is wrong until then can still be said.
+const FIRST_PACKETS: Duration = Duration::from_secs(1);
 
 /// What the API answers from.
 #[derive(Clone)]
@@ -197,6 +200,7 @@ async fn status(State(api): State<Api>) -> axum::Json<StatusAnswer> {
         received_packets: load(&counters.received_packets),
         archived_packets: load(&counters.archived_packets),
         archive_error: api.shared.archive_error().clone(),
+        archive: std::path::absolute(api.shared.archive.root()).unwrap_or_default(),
     })
 }
 
@@ -209,10 +213,20 @@ async fn readyz(State(api): State<Api>) -> Response {
     }
 }
 
+type Piece = Result<Bytes, std::io::Error>;
+
 /// A streamed answer: what a blocking task sends, until it ends or the reader is gone.
-struct Pieces(mpsc::Receiver<Result<Bytes, std::io::Error>>);
+struct Pieces {
+    /// Taken before.
+    first: Option<Piece>,
+    rest: mpsc::Receiver<Piece>,
+}
 
 impl Pieces {
+    fn new(rest: mpsc::Receiver<Piece>) -> Self {
+        Self { first: None, rest }
+    }
+
     fn body(self) -> Body {
         Body::new(self)
     }
@@ -226,7 +240,11 @@ impl axum::body::HttpBody for Pieces {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, std::io::Error>>> {
-        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(http_body::Frame::data)))
+        let piece = match self.first.take() {
+            Some(piece) => Poll::Ready(Some(piece)),
+            None => self.rest.poll_recv(context),
+        };
+        piece.map(|piece| piece.map(|piece| piece.map(http_body::Frame::data)))
     }
 }
 
@@ -269,7 +287,7 @@ async fn batches(State(api): State<Api>, Parameters(wanted): Parameters<BatchesW
             let _ = sender.blocking_send(Ok(piece.into()));
         }
     });
-    ([(header::CONTENT_TYPE, "application/octet-stream")], Pieces(receiver).body()).into_response()
+    ([(header::CONTENT_TYPE, "application/octet-stream")], Pieces::new(receiver).body()).into_response()
 }
 
 fn write_entry(out: &mut Vec<u8>, source: &SourceName, epoch: Epoch, stored: &StoredEntry) -> std::io::Result<()> {
@@ -369,9 +387,17 @@ async fn packets(State(api): State<Api>, Parameters(wanted): Parameters<PacketsW
     let (sender, receiver) = mpsc::channel(PIECES);
     tokio::task::spawn_blocking(move || {
         if let Err(error) = grab(&archive, query, format, &sender) {
-            let _ = sender.blocking_send(Err(std::io::Error::other(error)));
+            let _ = sender.blocking_send(Err(error));
         }
     });
+    let mut pieces = Pieces::new(receiver);
+    pieces.first = tokio::time::timeout(FIRST_PACKETS, pieces.rest.recv()).await.unwrap_or_default();
+    if let Some(Err(error)) = &pieces.first {
+        return match error.kind() {
+            std::io::ErrorKind::InvalidInput => bad(error, "ask for pcapng (leave format out), or choose one source"),
+            _ => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+        };
+    }
     let mut headers = HeaderMap::new();
     if let Ok(value) = format.media_type().parse() {
         headers.insert(header::CONTENT_TYPE, value);
@@ -380,7 +406,7 @@ async fn packets(State(api): State<Api>, Parameters(wanted): Parameters<PacketsW
     if let Ok(value) = format!("attachment; filename=\"tapline-{name}.{}\"", format.extension()).parse() {
         headers.insert(header::CONTENT_DISPOSITION, value);
     }
-    (headers, Pieces(receiver).body()).into_response()
+    (headers, pieces.body()).into_response()
 }
 
 async fn live(State(api): State<Api>, Parameters(wanted): Parameters<PacketsWanted>) -> Response {
@@ -398,21 +424,25 @@ async fn live(State(api): State<Api>, Parameters(wanted): Parameters<PacketsWant
     let (sender, receiver) = mpsc::channel(PIECES);
     let batches = api.shared.live.subscribe();
     tokio::spawn(crate::live::stream(batches, query, sender, api.shared.clone()));
-    ([(header::CONTENT_TYPE, DumpFormat::Pcapng.media_type())], Pieces(receiver).body()).into_response()
+    ([(header::CONTENT_TYPE, DumpFormat::Pcapng.media_type())], Pieces::new(receiver).body()).into_response()
 }
 
 fn grab(
     archive: &archive::Archive,
     query: Query,
     format: DumpFormat,
-    sender: &mpsc::Sender<Result<Bytes, std::io::Error>>,
-) -> Result<(), String> {
+    sender: &mpsc::Sender<Piece>,
+) -> Result<(), std::io::Error> {
     let cancelled = Arc::new(AtomicBool::new(false));
-    let mut result = archive.query_cancellable(query, Some(cancelled)).map_err(|error| error.to_string())?;
+    let other = std::io::Error::other;
+    let mut result = archive.query_cancellable(query, Some(cancelled)).map_err(other)?;
     let mut dump = Dump::new(format);
     let mut piece = Vec::with_capacity(PIECE + 4096);
-    while let Some(found) = result.next().map_err(|error| error.to_string())? {
-        dump.packet(&found, &mut piece).map_err(|error| error.to_string())?;
+    while let Some(found) = result.next().map_err(other)? {
+        dump.packet(&found, &mut piece).map_err(|error| {
+            // The format that was asked for cannot hold what was asked for.
+            std::io::Error::new(std::io::ErrorKind::InvalidInput, error)
+        })?;
         if piece.len() >= PIECE {
             let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE + 4096));
             if sender.blocking_send(Ok(full.into())).is_err() {

@@ -28,6 +28,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long sessions get to end.
 const GOODBYE: Duration = Duration::from_millis(500);
 
+/// How long the collector outlives its supervisor: what the probes still have comes in and becomes durable meanwhile.
+const ORPHANED: Duration = Duration::from_secs(2);
+
 /// How long a TLS handshake may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -88,6 +91,7 @@ impl Plan {
         let (uplinks, apis, osmo) = (bind(&self.uplinks)?, bind(&self.apis)?, bind(&self.osmo)?);
         let sockets = Sockets { uplinks, apis, osmo, names: self.names };
         privilege::give_up(&self.user)?;
+        privilege::supervisor::end_with_it(ORPHANED).map_err(RunError::Thread)?;
         work(settings, self.policies, self.rotation, self.gate, &self.feed, sockets, stop)
     }
 }

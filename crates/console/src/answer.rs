@@ -59,7 +59,9 @@ impl From<ClientError> for Refusal {
             ClientError::Answer { status, error, hint } => {
                 Self::new(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY), error, hint)
             }
-            other => Self::new(StatusCode::BAD_GATEWAY, other.to_string(), "start it, or see console.collector"),
+            other => {
+                Self::new(StatusCode::BAD_GATEWAY, other.to_string(), "start the collector, or see console.collector")
+            }
         }
     }
 }

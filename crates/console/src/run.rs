@@ -70,6 +70,7 @@ impl Plan {
         }
 
         privilege::give_up(&user)?;
+        privilege::supervisor::end_with_it(Duration::ZERO).map_err(RunError::Serve)?;
         let is_network = |bound: &Bound| door(bound) == Door::Network;
         if sockets.iter().any(is_network) && tokens::list(&settings.data)?.is_empty() {
             tracing::warn!("other machines need a token, and there is none: make one with `tapline keys token NAME`");

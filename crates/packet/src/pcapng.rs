@@ -277,14 +277,15 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 #[derive(Debug, Default)]
 pub struct PacketCount {
     count: u64,
+    link_types: Vec<LinkType>,
     /// The first bytes of a block whose head is not yet whole.
     head: Vec<u8>,
     /// Bytes of the present block still to come.
     rest: usize,
 }
 
-/// Type and length of a block.
-const HEAD_BYTES: usize = 8;
+/// Type and length of a block, and what every block still has behind them: of an interface's the link type.
+const HEAD_BYTES: usize = 12;
 
 impl PacketCount {
     /// Takes the next piece.
@@ -297,8 +298,13 @@ impl PacketCount {
             self.head.extend_from_slice(bytes.get(..take).unwrap_or_default());
             bytes = bytes.get(take..).unwrap_or_default();
             if let Ok(head) = <[u8; HEAD_BYTES]>::try_from(self.head.as_slice()) {
-                let [a, b, c, d, e, f, g, h] = head;
-                self.count += u64::from(u32::from_le_bytes([a, b, c, d]) == ENHANCED_PACKET);
+                let [a, b, c, d, e, f, g, h, i, j, _, _] = head;
+                let block_type = u32::from_le_bytes([a, b, c, d]);
+                self.count += u64::from(block_type == ENHANCED_PACKET);
+                let link_type = LinkType(u16::from_le_bytes([i, j]));
+                if block_type == INTERFACE_DESCRIPTION && !self.link_types.contains(&link_type) {
+                    self.link_types.push(link_type);
+                }
                 self.rest = (u32::from_le_bytes([e, f, g, h]) as usize).saturating_sub(HEAD_BYTES);
                 self.head.clear();
             }
@@ -308,6 +314,11 @@ impl PacketCount {
     /// Packets whose heads have come.
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// The link types of the interfaces, each once.
+    pub fn link_types(&self) -> &[LinkType] {
+        &self.link_types
     }
 }
 
@@ -373,6 +384,10 @@ mod tests {
     fn packets_are_counted_however_the_stream_is_cut() {
         let mut stream = Vec::new();
         write_section_header(&mut stream, "test");
+        for link_type in [LinkType::ETHERNET, LinkType::LINUX_SLL2, LinkType::ETHERNET] {
+            let interface = Interface { name: String::new(), link_type, snaplen: 0, filter: String::new() };
+            write_interface(&mut stream, &interface);
+        }
         for number in 0..5u8 {
             let data = vec![number; 40 + usize::from(number)];
             let packet =
@@ -383,6 +398,7 @@ mod tests {
             let mut packets = PacketCount::default();
             stream.chunks(piece).for_each(|bytes| packets.see(bytes));
             assert_eq!(packets.count(), 5, "in pieces of {piece}");
+            assert_eq!(packets.link_types(), [LinkType::ETHERNET, LinkType::LINUX_SLL2], "in pieces of {piece}");
         }
     }
 }

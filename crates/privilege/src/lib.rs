@@ -1,7 +1,8 @@
-//! Giving up what a program no longer needs: root, groups, capabilities, and the way back to them.
+//! Giving up what a program no longer needs: root, groups, capabilities, and the way back to them; and ending when its supervisor is gone.
 //! Deliberately not a sandbox: which files and system calls remain is the analyzer's own affair.
 #![deny(unsafe_code)]
 
+pub mod supervisor;
 mod system;
 
 use std::ffi::CString;

@@ -90,3 +90,31 @@ pub(crate) fn no_new_privileges() -> io::Result<()> {
     // SAFETY: prctl with PR_SET_NO_NEW_PRIVS takes numbers only.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
 }
+
+/// Waits until the pipe that this descriptor writes to has no reader any more (or the terminal is gone).
+pub(crate) fn wait_for_reader_gone(descriptor: libc::c_int) -> io::Result<()> {
+    loop {
+        // Nothing is asked for: errors and hang-ups are told always.
+        let mut one = libc::pollfd { fd: descriptor, events: 0, revents: 0 };
+        // SAFETY: the pointer is to one structure that lives through the call, and the count says one.
+        let result = unsafe { libc::poll(&raw mut one, 1, -1) };
+        match result {
+            1.. if one.revents & libc::POLLNVAL == 0 => return Ok(()),
+            1.. => return Err(io::ErrorKind::InvalidInput.into()),
+            _ => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+    }
+}
+
+pub(crate) fn redirect_stderr_to_stdout() {
+    // SAFETY: dup2 takes numbers only; that standard error changes under its users is what it is for.
+    unsafe { libc::dup2(libc::STDOUT_FILENO, libc::STDERR_FILENO) };
+}
+
+pub(crate) fn raise_term() {
+    // SAFETY: raise takes a number only.
+    unsafe { libc::raise(libc::SIGTERM) };
+}

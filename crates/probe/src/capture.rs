@@ -17,6 +17,8 @@ use std::time::{Duration, Instant, SystemTime};
 const TIMEOUT_MS: i32 = 10;
 /// How long is waited when the kernel has handed over nothing: it does so once per block or timeout, not per packet.
 const IDLE: Duration = Duration::from_millis(5);
+/// How long is gone on when the capture is to end: until the kernel has handed over what it held at that moment.
+const LAST: Duration = Duration::from_millis(30);
 /// How often the kernel's counters are read.
 const STATISTICS_EVERY: Duration = Duration::from_secs(1);
 
@@ -175,7 +177,14 @@ impl Handle {
     fn capture_all(&mut self, batcher: &mut Batcher, counters: &mut Counters, shared: &Shared) -> Result<(), Failure> {
         let index = self.index;
         let mut since_look = 0u32;
-        while !shared.stop.load(Ordering::Relaxed) {
+        let mut ends: Option<Instant> = None;
+        loop {
+            if shared.stop.load(Ordering::Relaxed) {
+                let now = Instant::now();
+                if *ends.get_or_insert(now + LAST) <= now {
+                    return Ok(());
+                }
+            }
             match self.capture.next_packet() {
                 Ok(captured) => {
                     let header = captured.header;
@@ -209,7 +218,6 @@ impl Handle {
             batcher.tick()?;
             self.read_counters(batcher, counters, shared, false);
         }
-        Ok(())
     }
 
     fn read_counters(&mut self, batcher: &mut Batcher, counters: &mut Counters, shared: &Shared, last: bool) {

@@ -25,6 +25,13 @@ impl Failure {
         Self::Configuration(message.to_string())
     }
 
+    /// What failed.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Failed(message) | Self::Usage(message) | Self::Configuration(message) => message,
+        }
+    }
+
     /// Says it and gives the exit code.
     pub fn report(&self) -> ExitCode {
         let (message, code, more) = match self {

@@ -6,40 +6,55 @@ use crate::failure::Failure;
 use crate::spools::Spools;
 use packet::capture::CaptureReader;
 use packet::{Interface, Packet, Timestamp};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Opens the file, so that this can be done before privileges are given up.
-pub fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
+/// A batch that is being filled, which reading may close while it waits.
+type Filling = Rc<RefCell<Option<Batcher>>>;
+
+/// Opens the file, so that this can be done before privileges are given up; none is standard input, which is open.
+pub fn open(path: &Path) -> Result<Option<File>, Failure> {
     if path.as_os_str() == "-" {
-        return Ok(Box::new(io::stdin()));
+        return Ok(None);
     }
-    let file = File::open(path).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
-    Ok(Box::new(file))
+    File::open(path).map(Some).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
 }
 
 /// Reads the file to its end.
 pub fn run(
     path: &Path,
-    input: Box<dyn Read + Send>,
+    input: Option<File>,
     sequencer: &Sequencer,
     spools: &Spools,
     settings: &Settings,
     pace: (bool, Option<u64>),
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
 ) -> Result<(), Failure> {
     let (realtime, count) = pace;
-    let failed = |error: packet::capture::CaptureError| Failure::failed(format!("{}: {error}", path.display()));
-    let mut input = plain(input).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
-    let mut reader = CaptureReader::new(&mut input).map_err(failed)?;
+    let shown = if input.is_some() { path.display().to_string() } else { "standard input".to_owned() };
+    let filling = Filling::default();
+    let input: Box<dyn Read> = match input {
+        Some(file) => Box::new(file),
+        None => Box::new(StandardInput { stop: stop.clone(), filling: filling.clone(), linger: settings.linger }),
+    };
+    let failed = |error: packet::capture::CaptureError| Failure::failed(format!("{shown}: {error}"));
+    let mut input = plain(input).map_err(|error| Failure::failed(format!("{shown}: {error}")))?;
+    let mut reader = match CaptureReader::new(&mut input) {
+        // Ended before anything came.
+        Err(_) if stop.load(Ordering::Relaxed) => return Ok(()),
+        opened => opened.map_err(failed)?,
+    };
     let target = usize::try_from(settings.batch).unwrap_or(usize::MAX);
     // Times in a file say nothing about how long a batch waits, unless they are followed.
     let linger = if realtime { settings.linger } else { Duration::from_secs(3600) };
     let mut sets = Sets::default();
-    let mut batcher: Option<Batcher> = None;
     let mut pacer = Pacer::default();
     let mut taken = 0;
     while !stop.load(Ordering::Relaxed) && count.is_none_or(|count| taken < count) {
@@ -52,7 +67,7 @@ pub fn run(
                 (packet, fresh)
             }
             Err(error) => {
-                eprintln!("tapline-probe: {}: {error}; what comes before is sent", path.display());
+                eprintln!("tapline-probe: {shown}: {error}; what comes before is sent");
                 break;
             }
         };
@@ -66,6 +81,7 @@ pub fn run(
             packet
         };
         let (set, index) = sets.places.get(packet.interface as usize).copied().unwrap_or((0, 0));
+        let mut batcher = filling.borrow_mut();
         if realtime {
             pacer.wait(packet.time, stop, batcher.as_mut())?;
         }
@@ -75,16 +91,47 @@ pub fn run(
         taken += 1;
     }
     for warning in reader.warnings() {
-        eprintln!("tapline-probe: {}: {warning:?}", path.display());
+        eprintln!("tapline-probe: {shown}: {warning:?}");
     }
-    if let Some(mut batcher) = batcher {
+    if let Some(batcher) = filling.borrow_mut().as_mut() {
         batcher.seal()?;
     }
     Ok(())
 }
 
+/// Standard input, which may be the pipe of a capture that goes on: while nothing comes, what has come is passed on, and the end is asked about.
+struct StandardInput {
+    stop: Arc<AtomicBool>,
+    filling: Filling,
+    linger: Duration,
+}
+
+impl Read for StandardInput {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        const POLL: Duration = Duration::from_millis(100);
+        let stdin = io::stdin();
+        let mut wait = self.linger.min(POLL);
+        while !self.stop.load(Ordering::Relaxed) {
+            let mut one = [PollFd::new(&stdin, PollFlags::IN)];
+            match poll(&mut one, Some(&Timespec::try_from(wait).map_err(io::Error::other)?)) {
+                Ok(0) => {
+                    if let Some(batcher) = self.filling.borrow_mut().as_mut() {
+                        batcher.seal().map_err(|failure| io::Error::other(failure.message().to_owned()))?;
+                    }
+                    wait = POLL;
+                }
+                // Not through the buffer of `Stdin`: what waits there could not be seen.
+                Ok(_) => return Ok(rustix::io::read(&stdin, buffer)?),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(0)
+    }
+}
+
 /// The input, decompressed if it is a zstd file.
-fn plain(mut input: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
+fn plain(mut input: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
     let mut magic = [0; 4];
     let mut have = 0;
     while have < magic.len() {

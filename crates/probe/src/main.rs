@@ -99,6 +99,7 @@ impl Probe {
             signal_hook::flag::register(signal, stop.clone()).map_err(Failure::failed)?;
         }
         Self::arm(stop.clone(), ended)?;
+        privilege::supervisor::end_with_it(Duration::ZERO).map_err(Failure::failed)?;
         if let Some(door) = door {
             let told = |outlet: &outlet::Outlet| status::Outlet {
                 collectors: outlet.destinations.iter().map(ToString::to_string).collect(),

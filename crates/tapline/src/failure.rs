@@ -57,6 +57,17 @@ impl From<settings::Problems> for Failure {
     }
 }
 
+impl From<api::ClientError> for Failure {
+    fn from(error: api::ClientError) -> Self {
+        match error {
+            api::ClientError::Unreachable { .. } => {
+                Self::Failed(format!("{error}; is the collector running, and is that its address?"))
+            }
+            other => Self::failed(other),
+        }
+    }
+}
+
 /// Prints a text to standard output.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout();

@@ -13,9 +13,11 @@ pub fn start(default: &str) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // Where standard error is gone there is nobody to tell, and nothing to fail for.
+        .log_internal_errors(false)
         .compact();
     // Journald and the supervisor write their own times.
-    if std::env::var_os("JOURNAL_STREAM").is_some() || std::env::var_os("TAPLINE_SUPERVISED").is_some() {
+    if std::env::var_os("JOURNAL_STREAM").is_some() || privilege::supervisor::is_supervised() {
         let _ = built.without_time().try_init();
     } else {
         let _ = built.try_init();

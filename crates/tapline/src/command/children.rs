@@ -1,5 +1,5 @@
 //! The processes that `tapline up` runs: started in groups of their own, their log lines passed on with their name, ended by process id.
-//! Decides nothing about order or reasons; that is `up`'s.
+//! Decides nothing about order or reasons; that is `up`'s. They end by themselves once nobody reads their log lines any more.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -25,10 +25,10 @@ impl Child {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(name: &'static str, mut command: Command) -> std::io::Result<Self> {
+    pub fn start(name: &'static str, mut command: Command, stdin: Stdio) -> std::io::Result<Self> {
         let mut process = command
-            .env("TAPLINE_SUPERVISED", "1")
-            .stdin(Stdio::null())
+            .env(privilege::supervisor::VARIABLE, "1")
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .process_group(0)

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, print};
-use crate::place;
+use crate::place::{self, Connect, Found};
 
 /// Check permissions, kernel features and versions
 #[derive(clap::Args)]
@@ -31,7 +31,9 @@ struct Finding {
 
 impl Doctor {
     pub fn run(self) -> Result<(), Failure> {
-        let data = place::data_directory(self.data.as_deref());
+        let connect = Connect::at(self.data.clone(), self.config.clone());
+        // What is wrong with the configuration is a finding of its own.
+        let data = connect.local().map_or_else(|_| place::data_directory(self.data.as_deref()), |local| local.data);
         let findings = [
             version(),
             kernel(),
@@ -39,7 +41,7 @@ impl Doctor {
             capture(),
             sandbox(),
             data_directory(&data),
-            collector(&data),
+            collector(&connect),
             configuration(self.config.as_deref()),
         ];
         let mut text = String::new();
@@ -141,11 +143,11 @@ fn data_directory(data: &Path) -> Finding {
     }
 }
 
-fn collector(data: &Path) -> Finding {
-    let socket = place::collector_socket(data);
-    match std::os::unix::net::UnixStream::connect(&socket) {
-        Ok(_) => found(Verdict::Good, "collector", format!("answers at {}", socket.display())),
-        Err(_) => found(Verdict::Note, "collector", format!("none answers at {} (none needs to)", socket.display())),
+fn collector(connect: &Connect) -> Finding {
+    match connect.find() {
+        Ok(Found::Collector(client)) => found(Verdict::Good, "collector", format!("answers at {}", client.url())),
+        Ok(Found::Nobody(text)) => found(Verdict::Note, "collector", format!("{text} (none needs to)")),
+        Err(_) => found(Verdict::Note, "collector", "not looked for: the configuration has problems"),
     }
 }
 

@@ -43,7 +43,7 @@ impl Live {
         if query.since.is_some() || query.until.is_some() {
             return Err(Failure::usage("live packets are those of now; for past ones use grab --since"));
         }
-        let url = self.connect.url().parse::<api::CollectorUrl>().map_err(Failure::usage)?;
+        let url = self.connect.client()?.url().clone();
         let mut log = Collector::asking(url, query.sources.clone()).map_err(Failure::failed)?;
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -72,11 +72,16 @@ fn stream(log: &mut dyn Log, query: &Query, out: &mut dyn Write, stop: &AtomicBo
         next.insert((state.source, state.epoch), state.next_seq);
     }
     let mut packets = Packets { dump: Dump::new(DumpFormat::Pcapng), query, origins: Vec::new(), buffer: Vec::new() };
+    let mut warned = false;
     // A reader such as Wireshark wants to see a file begin.
     packets.dump.finish(&[], &mut packets.buffer);
     while !stop.load(Ordering::Relaxed) {
         out.write_all(&packets.buffer).and_then(|()| out.flush()).map_err(Failure::output)?;
         packets.buffer.clear();
+        if !warned && packets.dump.link_types().len() > 1 {
+            super::grab::warn_of_link_types(packets.dump.link_types());
+            warned = true;
+        }
         let mut behind = false;
         for state in log.epochs().map_err(failed)? {
             let from = next.entry((state.source.clone(), state.epoch)).or_insert(0);

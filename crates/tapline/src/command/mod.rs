@@ -98,6 +98,30 @@ impl SettingsArguments {
         settings::file_or_default(self.config.as_deref())
     }
 
+    /// Those of this file and nothing else.
+    pub fn of_file(config: Option<PathBuf>) -> Self {
+        Self { config, sets: Vec::new() }
+    }
+
+    /// Whether the command line names a file.
+    pub fn is_file_named(&self) -> bool {
+        self.config.is_some()
+    }
+
+    /// What is said of the keys that `T` has, whatever else stands in the section. Problems of a file that nobody named are left to the programs
+    /// that it is for.
+    pub fn said<T: DeserializeOwned + Default>(&self, section: &str) -> Result<T, Problems> {
+        let environment: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+            // A variable for another key of the section would be a problem.
+            .filter(|one| settings::load_with::<T>(section, None, std::slice::from_ref(one), &[]).is_ok())
+            .collect();
+        match settings::load_with(section, self.file().as_deref(), &environment, &self.sets) {
+            Err(_) if self.config.is_none() && self.sets.is_empty() => Ok(T::default()),
+            said => said,
+        }
+    }
+
     /// Loads a section.
     pub fn load<T: DeserializeOwned + Default>(&self, section: &str) -> Result<T, Problems> {
         settings::load(section, self.file().as_deref(), &self.sets)
@@ -155,7 +179,7 @@ impl SettingsArguments {
 
 /// Looks for problems in a configuration file, as the programs do that start with it.
 fn check_configuration(file: &Path) -> Result<(), Problems> {
-    let arguments = SettingsArguments { config: Some(file.to_owned()), sets: Vec::new() };
+    let arguments = SettingsArguments::of_file(Some(file.to_owned()));
     let problems = [
         arguments.load_checked("collector", ::collector::Plan::new).err(),
         arguments.load_checked("analyzer", ::analyzer::Plan::new).err(),
@@ -164,13 +188,7 @@ fn check_configuration(file: &Path) -> Result<(), Problems> {
     problems.into_iter().flatten().reduce(Problems::and).map_or(Ok(()), Err)
 }
 
-/// The collector that a command asks.
-fn client(connect: &crate::place::Connect) -> Result<api::Client, Failure> {
-    let url = connect.url().parse::<api::CollectorUrl>().map_err(Failure::usage)?;
-    Ok(api::Client::new(url))
-}
-
 /// A runtime for a command that asks a collector.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)
 }

@@ -71,8 +71,8 @@ impl Pin {
 }
 
 fn send(connect: &Connect, method: Method, path: &str) -> Result<Vec<u8>, Failure> {
-    let client = super::client(connect)?;
-    super::runtime()?.block_on(client.send(method, path)).map_err(Failure::failed)
+    let client = connect.client()?;
+    Ok(super::runtime()?.block_on(client.send(method, path))?)
 }
 
 impl Add {
@@ -94,8 +94,8 @@ impl Add {
 
 impl List {
     fn run(&self) -> Result<(), Failure> {
-        let client = super::client(&self.connect)?;
-        let pins: Pins = super::runtime()?.block_on(client.json("/api/v1/pins")).map_err(Failure::failed)?;
+        let client = self.connect.client()?;
+        let pins: Pins = super::runtime()?.block_on(client.json("/api/v1/pins"))?;
         if self.json {
             let mut text = serde_json::to_string_pretty(&pins).map_err(Failure::failed)?;
             text.push('\n');

@@ -19,7 +19,7 @@ use packet::{BatchName, Entry, Epoch, Interface, SourceName};
 
 use super::selection::Selection;
 use crate::failure::Failure;
-use crate::place::{self, Connect};
+use crate::place::Local;
 
 /// Decode a past range again, or publish it on a feed endpoint
 #[derive(clap::Args)]
@@ -36,8 +36,10 @@ pub struct Replay {
     /// Read the files of this archive [default: the one in the data directory]
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
-    #[command(flatten)]
-    connect: Connect,
+    /// Data directory whose archive is read [default: collector.data of the configuration, then /var/lib/tapline, for others than root
+    /// ~/.local/share/tapline]
+    #[arg(long, value_name = "DIR", env = "TAPLINE_DATA")]
+    data: Option<PathBuf>,
     #[command(flatten)]
     settings: super::SettingsArguments,
 }
@@ -45,10 +47,15 @@ pub struct Replay {
 impl Replay {
     pub fn run(self) -> Result<(), Failure> {
         crate::logging::start("warn");
-        let root =
-            self.archive.clone().unwrap_or_else(|| place::data_directory(self.connect.data.as_deref()).join("archive"));
+        let root = match &self.archive {
+            Some(root) => root.clone(),
+            None => Local::new(self.data.as_deref(), &self.settings)?.archive(),
+        };
         if !root.is_dir() {
-            return Err(Failure::failed(format!("{} is no archive; name one with --archive DIR", root.display())));
+            return Err(Failure::failed(format!(
+                "{} is no archive; name a data directory with --data DIR, or an archive with --archive DIR",
+                root.display()
+            )));
         }
         match &self.to {
             Some(endpoint) => self.publish(&root, endpoint),

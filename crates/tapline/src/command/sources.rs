@@ -20,9 +20,8 @@ pub struct Sources {
 
 impl Sources {
     pub fn run(self) -> Result<(), Failure> {
-        let client = super::client(&self.connect)?;
-        let answer: SourcesAnswer =
-            super::runtime()?.block_on(client.json("/api/v1/sources")).map_err(Failure::failed)?;
+        let client = self.connect.client()?;
+        let answer: SourcesAnswer = super::runtime()?.block_on(client.json("/api/v1/sources"))?;
         if self.json {
             let mut text = serde_json::to_string_pretty(&answer).map_err(Failure::failed)?;
             text.push('\n');

@@ -2,11 +2,10 @@
 
 use std::fmt::Write;
 
-use api::{BalanceAnswer, BalanceRow, Client, StatusAnswer};
+use api::{BalanceAnswer, BalanceRow, Client, CollectorUrl, StatusAnswer};
 
-use super::ask;
 use crate::failure::{Failure, print};
-use crate::place::{self, Connect};
+use crate::place::Connect;
 
 /// Show how collector and analyzer are doing
 #[derive(clap::Args)]
@@ -23,23 +22,39 @@ pub struct Status {
 
 impl Status {
     pub fn run(self) -> Result<(), Failure> {
-        let client = super::client(&self.connect)?;
         let runtime = super::runtime()?;
         if self.balance {
-            let answer: BalanceAnswer = runtime.block_on(client.json("/api/v1/balance")).map_err(Failure::failed)?;
+            let client = self.connect.client()?;
+            let answer: BalanceAnswer = runtime.block_on(client.json("/api/v1/balance"))?;
             return print(&if self.json { json(&answer) } else { balance_text(&answer) });
         }
-        let status: StatusAnswer = runtime.block_on(client.json("/api/v1/status")).map_err(Failure::failed)?;
-        let analyzer = self.analyzer();
+        let analyzer = self.connect.local()?.ask_analyzer()?;
+        let ask = |client: Client| {
+            let status: StatusAnswer = runtime.block_on(client.json("/api/v1/status"))?;
+            Ok((client.url().clone(), status))
+        };
+        let collector = self.connect.client().and_then(ask);
         if self.json {
-            return print(&json(&serde_json::json!({ "collector": status, "analyzer": analyzer })));
+            let (at, status) = analyzer.as_ref().ok().cloned().unzip();
+            let at = at.map(|url| url.to_string());
+            let collector = collector.as_ref().ok().map(|(_, status)| status);
+            print(&json(&serde_json::json!({
+                "collector": collector, "analyzer": status, "analyzer_url": at, "analyzer_error": analyzer.err(),
+            })))?;
+        } else if collector.is_ok() || analyzer.is_ok() {
+            let mut out = String::new();
+            if let Ok((url, status)) = &collector {
+                collector_text(&mut out, url, status);
+            }
+            match &analyzer {
+                Ok((url, status)) => analyzer_text(&mut out, url, status),
+                Err(problem) => out.push_str(&format!(
+                    "analyzer     not reached: {problem}; start one, or say where it is with --data DIR or --config FILE\n"
+                )),
+            }
+            print(&out)?;
         }
-        print(&text(&client, &status, analyzer.as_ref()))
-    }
-
-    /// What an analyzer in the data directory says.
-    fn analyzer(&self) -> Option<serde_json::Value> {
-        ask::json(&place::analyzer_socket(&place::data_directory(self.connect.data.as_deref())), "/status")
+        collector.map(drop)
     }
 }
 
@@ -50,10 +65,9 @@ fn json<T: serde::Serialize>(answer: &T) -> String {
     text
 }
 
-fn text(client: &Client, status: &StatusAnswer, analyzer: Option<&serde_json::Value>) -> String {
-    let mut out = String::new();
+fn collector_text(out: &mut String, url: &CollectorUrl, status: &StatusAnswer) {
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "collector    {} (version {})", client.url(), status.version);
+    let _ = writeln!(out, "collector    {url} (version {})", status.version);
     let _ = writeln!(out, "connections  {}, subscriptions {}", status.connections, status.subscribers);
     let _ = writeln!(
         out,
@@ -63,9 +77,12 @@ fn text(client: &Client, status: &StatusAnswer, analyzer: Option<&serde_json::Va
     if let Some(error) = &status.archive_error {
         let _ = writeln!(out, "archive      CANNOT BE WRITTEN: {error}");
     }
-    let Some(analyzer) = analyzer else { return out };
+}
+
+fn analyzer_text(out: &mut String, url: &CollectorUrl, analyzer: &serde_json::Value) {
+    let _ = writeln!(out, "analyzer     {url} (version {})", analyzer["version"].as_str().unwrap_or("unknown"));
     let number = |name: &str| analyzer["counters"][name].as_u64().unwrap_or(0);
-    let _ = writeln!(out, "analyzer     {} packets, {} events", number("packets"), number("events"));
+    let _ = writeln!(out, "             {} packets, {} events", number("packets"), number("events"));
     for (name, count) in analyzer["events_by_type"].as_object().into_iter().flatten() {
         let _ = writeln!(out, "             {name:<10} {:>10}", count.as_u64().unwrap_or(0));
     }
@@ -84,7 +101,6 @@ fn text(client: &Client, status: &StatusAnswer, analyzer: Option<&serde_json::Va
     for (name, output) in analyzer["outputs"].as_object().into_iter().flatten() {
         let _ = writeln!(out, "output       {name}: {}", output_text(output));
     }
-    out
 }
 
 /// What an output has done, and of what is not well only what there is.

@@ -1,8 +1,10 @@
 //! `tapline up`: collector, analyzer, console and probe as real processes on one data directory, talking through sockets in it.
 //! Starts, watches and ends them; everything else happens in them.
 
+use std::io::IsTerminal;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +14,7 @@ use api::{BalanceAnswer, SourcesAnswer};
 use super::ask;
 use super::children::Child;
 use crate::failure::Failure;
-use crate::place;
+use crate::place::{self, Local};
 
 /// How long a program may take to be ready.
 const READY_PATIENCE: Duration = Duration::from_secs(20);
@@ -31,7 +33,7 @@ pub struct Up {
     /// Interface to capture on, `any` for all; may be given several times
     #[arg(short, long = "interface", value_name = "IFACE")]
     interfaces: Vec<String>,
-    /// Capture file to read instead; may be given several times
+    /// Capture file to read instead, `-` for standard input; may be given several times
     #[arg(short, long = "read", value_name = "FILE")]
     read: Vec<PathBuf>,
     /// Capture only what this pcap filter expression accepts
@@ -43,13 +45,15 @@ pub struct Up {
     /// End when all files are archived and analysed
     #[arg(long)]
     once: bool,
-    /// Where everything is kept
+    /// Where everything is kept [default: collector.data of the configuration, then /var/lib/tapline, for others than root
+    /// ~/.local/share/tapline]
     #[arg(long, value_name = "DIR", env = "TAPLINE_DATA")]
     data: Option<PathBuf>,
     /// Also answer the collector's API on this address
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<String>,
-    /// Where the page is served; `none` serves none [default: 127.0.0.1:7714, or a free port if that is taken]
+    /// Where the page is served; `none` serves none [default: console.listen of the configuration, then 127.0.0.1:7714, or a free
+    /// port if that is taken]
     #[arg(long, value_name = "ADDR:PORT")]
     console: Option<String>,
     /// Open the page in a browser
@@ -60,6 +64,9 @@ pub struct Up {
     name: Option<String>,
     #[command(flatten)]
     settings: super::SettingsArguments,
+    /// What the configuration says of what is set here.
+    #[arg(skip)]
+    said: Box<Said>,
 }
 
 /// The probe's program, found beside this one or in the search path.
@@ -88,19 +95,34 @@ impl Up {
         if self.once && !self.interfaces.is_empty() {
             return Err(Failure::usage("--once is for files; an interface never ends: leave out -i or --once"));
         }
+        for file in self.read.iter().filter(|file| !is_stdin(file)) {
+            std::fs::File::open(file).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
+        }
+        match self.read.iter().filter(|file| is_stdin(file)).count() {
+            0 => {}
+            1 if std::io::stdin().is_terminal() => {
+                return Err(Failure::usage(
+                    "-r - reads a capture from standard input, which is a terminal: pipe one in, as in `tcpdump -i eth0 -U -w - | tapline up -r -`",
+                ));
+            }
+            1 => {}
+            _ => return Err(Failure::usage("standard input can be read once: leave out one -r -")),
+        }
+        // All sections are looked at before anything is started, so that every problem is shown at once.
+        self.settings.check_sections()?;
+        let said = Said::load(&self.settings)?;
         if self.interfaces.is_empty() && self.read.is_empty() {
-            let said: ProbeSaid = self.settings.load("probe").unwrap_or_default();
-            self.interfaces = said.interfaces;
+            self.interfaces = said.probe.interfaces.clone();
             if self.interfaces.is_empty() {
                 self.interfaces.push("any".to_owned());
             }
         }
-        for file in self.read.iter().filter(|file| file.as_path() != Path::new("-")) {
-            std::fs::File::open(file).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
+        let place = Place::make(Local::new(self.data.as_deref(), &self.settings)?.data)?;
+        let unused = said.unused(&place.data);
+        if !unused.is_empty() {
+            eprintln!("tapline: up joins its programs by itself; not used of the configuration: {}", unused.join(", "));
         }
-        // Both sections are looked at before anything is started, so that every problem is shown at once.
-        self.settings.check_sections()?;
-        let place = Place::make(place::data_directory(self.data.as_deref()))?;
+        *self.said = said;
         let signals = Signals::catch()?;
         let mut running = Running { place, probes: Vec::new(), collector: None, analyzer: None, console: None };
         let outcome = self.start_and_watch(&mut running, &signals);
@@ -130,7 +152,7 @@ impl Up {
                 place.data.display()
             );
         }
-        if let Some(address) = running.console.as_ref().and_then(|_| place.page()) {
+        if let Some(address) = running.console.as_ref().and_then(|_| place.pages().into_iter().next()) {
             eprintln!("tapline: the page is at {address}");
             if self.open {
                 open_browser(&address);
@@ -145,7 +167,7 @@ impl Up {
                 Some((probe, path)) => {
                     if let Some(status) = probe.ended() {
                         probe.join_log();
-                        let path = path.display().to_string();
+                        let path = shown(path);
                         reading = None;
                         if !status.success() {
                             return Err(Failure::failed(format!(
@@ -156,7 +178,7 @@ impl Up {
                 }
                 None => match files.next() {
                     Some(path) => {
-                        eprintln!("tapline: reading {}", path.display());
+                        eprintln!("tapline: reading {}", shown(path));
                         reading = Some((self.start_probe(&place, &[], Some(path))?, path));
                     }
                     None if !files_done => {
@@ -192,15 +214,18 @@ impl Up {
 
     fn start_collector(&self, place: &Place) -> Result<Child, Failure> {
         let unix = |path: &Path| quoted(&format!("unix:{}", path.display()));
-        let mut api = vec![unix(&place.collector)];
-        api.extend(self.listen.iter().map(|address| quoted(address)));
+        let beside = |own: String, others: &[String]| {
+            let others = others.iter().map(|other| quoted(other)).filter(|other| *other != own);
+            [own.clone()].into_iter().chain(others).collect::<Vec<_>>().join(", ")
+        };
+        let api: Vec<String> = self.listen.iter().chain(&self.said.collector.api).cloned().collect();
         let command = self.tapline(
             "collector",
             &[
                 format!("collector.data={}", quoted(&place.data.display().to_string())),
-                format!("collector.listen=[{}]", unix(&place.uplink)),
-                format!("collector.api=[{}]", api.join(", ")),
-                format!("collector.feed=[{}]", quoted(&place.feed)),
+                format!("collector.listen=[{}]", beside(unix(&place.uplink), &self.said.collector.listen)),
+                format!("collector.api=[{}]", beside(unix(&place.collector), &api)),
+                format!("collector.feed=[{}]", beside(quoted(&place.feed), &self.said.collector.feed)),
             ],
         )?;
         start("collector", command)
@@ -213,35 +238,39 @@ impl Up {
             format!("analyzer.feed=[{}]", quoted(&place.feed)),
             format!("analyzer.collector={}", unix(&place.collector)),
             format!("analyzer.status={}", unix(&place.analyzer)),
-            "analyzer.start=\"oldest\"".to_owned(),
         ];
-        let said: AnalyzerSaid = self.settings.load("analyzer").unwrap_or_default();
-        if said.output.store.enabled.is_none() {
+        if self.said.analyzer.start.is_none() {
+            sets.push("analyzer.start=\"oldest\"".to_owned());
+        }
+        if self.said.analyzer.output.store.enabled.is_none() {
             sets.push("analyzer.output.store.enabled=true".to_owned());
         }
         start("analyzer", self.tapline("analyzer", &sets)?)
     }
 
     /// Where the page is to be served; none where none is wanted.
-    fn page(&self) -> Option<String> {
+    fn page(&self) -> Option<Vec<String>> {
         const DEFAULT: &str = "127.0.0.1:7714";
+        let one = |address: &str| Some(vec![address.to_owned()]);
         match self.console.as_deref() {
             // A run over files ends before anybody could look.
             None if self.once => None,
             Some("none") => None,
-            Some(address) => Some(address.to_owned()),
-            None if std::net::TcpListener::bind(DEFAULT).is_ok() => Some(DEFAULT.to_owned()),
-            None => Some("127.0.0.1:0".to_owned()),
+            Some(address) => one(address),
+            None if !self.said.console.listen.is_empty() => Some(self.said.console.listen.clone()),
+            None if std::net::TcpListener::bind(DEFAULT).is_ok() => one(DEFAULT),
+            None => one("127.0.0.1:0"),
         }
     }
 
-    fn start_console(&self, place: &Place, listen: &str) -> Result<Child, Failure> {
+    fn start_console(&self, place: &Place, listen: &[String]) -> Result<Child, Failure> {
         let unix = |path: &Path| quoted(&format!("unix:{}", path.display()));
+        let listen: Vec<String> = listen.iter().map(|address| quoted(address)).collect();
         let command = self.tapline(
             "console",
             &[
                 format!("console.data={}", quoted(&place.data.display().to_string())),
-                format!("console.listen=[{}, {}]", quoted(listen), unix(&place.console)),
+                format!("console.listen=[{}, {}]", listen.join(", "), unix(&place.console)),
                 format!("console.collector={}", unix(&place.collector)),
                 format!("console.analyzer={}", unix(&place.analyzer)),
             ],
@@ -256,11 +285,17 @@ impl Up {
             true => format!("[{host}]:{port}"),
             false => format!("{host}:{port}"),
         });
-        let page = place.page().and_then(|address| {
+        let pages = place.pages().into_iter().filter_map(|address| {
             let address = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
             Some(address.split('/').next()?.to_owned())
         });
-        Ok(servers.chain(page).chain(self.listen.clone()).collect())
+        let collector = &self.said.collector;
+        let served = [&collector.listen, &collector.api, &collector.osmo_pcap.listen].into_iter().flatten();
+        let published = collector.feed.iter().chain(&collector.feed_v1).filter_map(|feed| feed.strip_prefix("tcp://"));
+        // ZeroMQ's word for every address.
+        let published = published.map(|address| address.replace("*:", "0.0.0.0:"));
+        let served = served.filter(|address| !address.starts_with("unix:")).cloned();
+        Ok(servers.chain(pages).chain(self.listen.clone()).chain(served).chain(published).collect())
     }
 
     fn start_probe(&self, place: &Place, interfaces: &[String], file: Option<&Path>) -> Result<Child, Failure> {
@@ -292,34 +327,114 @@ impl Up {
             }
         }
         command.arg("--collector").arg(format!("unix:{}", place.uplink.display()));
-        start("probe", command)
+        match file.is_some_and(is_stdin) {
+            true => start_with("probe", command, Stdio::inherit()),
+            false => start("probe", command),
+        }
     }
 }
 
-/// What the file, the environment or the command line say of the probe's section, as far as it matters here.
-#[derive(Default, serde::Deserialize, serde::Serialize)]
+/// Whether the file is standard input.
+fn is_stdin(file: impl AsRef<Path>) -> bool {
+    file.as_ref().as_os_str() == "-"
+}
+
+/// What a file to read is called in messages.
+fn shown(file: &Path) -> String {
+    if is_stdin(file) { "standard input".to_owned() } else { file.display().to_string() }
+}
+
+/// What the file, the environment or the command line say, as far as it is set here too: taken up, or not used.
+#[derive(Default, Clone)]
+struct Said {
+    probe: ProbeSaid,
+    collector: CollectorSaid,
+    analyzer: AnalyzerSaid,
+    console: ConsoleSaid,
+}
+
+#[derive(Default, Clone, serde::Deserialize)]
 #[serde(default)]
 struct ProbeSaid {
     interfaces: Vec<String>,
+    collector: Vec<String>,
 }
 
-/// The same of the analyzer's: whether the store is said to be on or off.
-#[derive(Default, serde::Deserialize, serde::Serialize)]
+#[derive(Default, Clone, serde::Deserialize)]
+#[serde(default)]
+struct CollectorSaid {
+    data: Option<PathBuf>,
+    listen: Vec<String>,
+    api: Vec<String>,
+    feed: Vec<String>,
+    feed_v1: Vec<String>,
+    osmo_pcap: OsmoPcapSaid,
+}
+
+#[derive(Default, Clone, serde::Deserialize)]
+#[serde(default)]
+struct OsmoPcapSaid {
+    listen: Vec<String>,
+}
+
+#[derive(Default, Clone, serde::Deserialize)]
 #[serde(default)]
 struct AnalyzerSaid {
+    data: Option<PathBuf>,
+    feed: Vec<String>,
+    collector: String,
+    status: Option<String>,
+    start: Option<String>,
     output: OutputSaid,
 }
 
-#[derive(Default, serde::Deserialize, serde::Serialize)]
+#[derive(Default, Clone, serde::Deserialize)]
 #[serde(default)]
 struct OutputSaid {
     store: StoreSaid,
 }
 
-#[derive(Default, serde::Deserialize, serde::Serialize)]
+#[derive(Default, Clone, serde::Deserialize)]
 #[serde(default)]
 struct StoreSaid {
     enabled: Option<bool>,
+}
+
+#[derive(Default, Clone, serde::Deserialize)]
+#[serde(default)]
+struct ConsoleSaid {
+    data: Option<PathBuf>,
+    listen: Vec<String>,
+    collector: String,
+    analyzer: String,
+}
+
+impl Said {
+    fn load(settings: &super::SettingsArguments) -> Result<Self, Failure> {
+        Ok(Self {
+            probe: settings.said("probe")?,
+            collector: settings.said("collector")?,
+            analyzer: settings.said("analyzer")?,
+            console: settings.said("console")?,
+        })
+    }
+
+    /// Keys that are said and not used: how the programs find each other is decided here, and all keep their data in one directory.
+    fn unused(&self, data: &Path) -> Vec<&'static str> {
+        let elsewhere = |said: &Option<PathBuf>| said.as_ref().is_some_and(|said| said != data);
+        let keys = [
+            ("probe.collector", !self.probe.collector.is_empty()),
+            ("collector.data", elsewhere(&self.collector.data)),
+            ("analyzer.data", elsewhere(&self.analyzer.data)),
+            ("analyzer.feed", !self.analyzer.feed.is_empty()),
+            ("analyzer.collector", !self.analyzer.collector.is_empty()),
+            ("analyzer.status", self.analyzer.status.is_some()),
+            ("console.data", elsewhere(&self.console.data)),
+            ("console.collector", !self.console.collector.is_empty()),
+            ("console.analyzer", !self.console.analyzer.is_empty()),
+        ];
+        keys.into_iter().filter(|(_, is_unused)| *is_unused).map(|(key, _)| key).collect()
+    }
 }
 
 /// Asks the desktop to show it; without one, the address was printed.
@@ -337,8 +452,12 @@ fn open_browser(address: &str) {
 }
 
 fn start(name: &'static str, command: Command) -> Result<Child, Failure> {
+    start_with(name, command, Stdio::null())
+}
+
+fn start_with(name: &'static str, command: Command, stdin: Stdio) -> Result<Child, Failure> {
     let program = command.get_program().to_owned();
-    Child::start(name, command).map_err(|error| {
+    Child::start(name, command, stdin).map_err(|error| {
         Failure::failed(format!("cannot start the {name} ({}): {error}", Path::new(&program).display()))
     })
 }
@@ -382,9 +501,13 @@ impl Place {
         if place.collector.as_os_str().len() > SOCKET_PATH_MAX {
             return Err(wrong(&place.data, &"the path is too long for the sockets in it"));
         }
-        if std::os::unix::net::UnixStream::connect(&place.collector).is_ok() {
+        if let Ok(other) = UnixStream::connect(&place.collector) {
+            let (whose, how) = match running(&other) {
+                Some(pid) => (format!(" (process {pid})"), format!(" with `kill {pid}`")),
+                None => Default::default(),
+            };
             return Err(Failure::failed(format!(
-                "another tapline is running on {}; end it, or choose another directory with --data DIR",
+                "another tapline{whose} is running on {}; end it{how}, or choose another directory with --data DIR",
                 place.data.display()
             )));
         }
@@ -396,9 +519,11 @@ impl Place {
         serde_json::from_value(ask::json(&self.collector, "/api/v1/balance")?).ok()
     }
 
-    /// Address of the page.
-    fn page(&self) -> Option<String> {
-        ask::json(&self.console, "/status")?["addresses"].as_array()?.first()?.as_str().map(str::to_owned)
+    /// Addresses of the page.
+    fn pages(&self) -> Vec<String> {
+        let status = ask::json(&self.console, "/status").unwrap_or_default();
+        let addresses = status["addresses"].as_array().into_iter().flatten();
+        addresses.filter_map(|address| address.as_str().map(str::to_owned)).collect()
     }
 
     /// Whether a probe captures: its first counts, or its connection, have come.
@@ -424,6 +549,16 @@ impl Place {
                 })
         })
     }
+}
+
+/// The process to end for the one that listens on this socket: the `tapline up` that started it, else itself.
+fn running(socket: &UnixStream) -> Option<u32> {
+    let listening = rustix::net::sockopt::socket_peercred(socket).ok()?.pid.as_raw_nonzero().get();
+    let status = std::fs::read_to_string(format!("/proc/{listening}/status")).unwrap_or_default();
+    let parent: Option<u32> = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+    let is_tapline =
+        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "tapline\n");
+    parent.filter(is_tapline).or_else(|| u32::try_from(listening).ok())
 }
 
 /// Ctrl-C and its relatives, counted.
@@ -538,3 +673,22 @@ impl Running {
 
 #[path = "up_summary.rs"]
 mod summary;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_configuration_what_up_decides_itself_is_named_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tapline.toml");
+        let text = "[probe]\ncollector = [\"127.0.0.1:7710\"]\ninterfaces = [\"lo\"]\n[collector]\ndata = \"/d\"\nfeed = [\"tcp://127.0.0.1:7711\"]\n\
+                    [analyzer]\nstart = \"now\"\nstatus = \"127.0.0.1:7799\"\n[console]\ndata = \"/elsewhere\"\n";
+        std::fs::write(&path, text).unwrap();
+        let said = Said::load(&crate::command::SettingsArguments::of_file(Some(path))).unwrap();
+        assert_eq!(said.unused(Path::new("/d")), ["probe.collector", "analyzer.status", "console.data"]);
+        assert_eq!(said.collector.feed, ["tcp://127.0.0.1:7711"]);
+        assert_eq!(said.analyzer.start.as_deref(), Some("now"));
+        assert!(Said::default().unused(Path::new("/d")).is_empty());
+    }
+}
