@@ -153,6 +153,15 @@ class Check(Case):
         self.assertEqual(code, 1, said)
         self.assertIn("no.such.host.invalid", said)
 
+    def test_up_ends_as_the_program_that_refuses_its_configuration(self):
+        path = self.config("analyzer", 'output.kafka = { enabled = true, topic = "a/b" }')
+        command = [os.path.join(BINARIES, "tapline"), "up", "--data", self.data, "--config", path, "-i", "lo"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
+        said = done.stderr.decode()
+        self.assertEqual(done.returncode, 2, said)
+        self.assertIn("topic = \"a/b\"", said)
+        self.assertIn("the analyzer cannot run so; see its message above", said)
+
     def test_the_doctor_looks_as_the_programs_do(self):
         path = self.config("analyzer", 'output.kafka = { enabled = true, topic = "a/b" }')
         done = subprocess.run([os.path.join(BINARIES, "tapline"), "doctor", "--data", self.folder, "--config", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20, check=False)

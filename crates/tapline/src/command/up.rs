@@ -598,10 +598,13 @@ impl Running {
         for child in others.into_iter().flatten().chain(&mut self.probes) {
             if let Some(status) = child.ended() {
                 child.join_log();
-                return Err(Failure::failed(format!(
-                    "the {} ended by itself ({status}); see its message above",
-                    child.name
-                )));
+                return Err(match status.code() {
+                    // What it calls wrong usage was passed on from the user.
+                    Some(2) => Failure::usage(format!("the {} cannot run so; see its message above", child.name)),
+                    _ => {
+                        Failure::failed(format!("the {} ended by itself ({status}); see its message above", child.name))
+                    }
+                });
             }
         }
         Ok(())
