@@ -1,13 +1,15 @@
 //! Events as JSON objects: nested by the dots of their paths, keys in the order of the schema, one line each.
 
 mod out;
+mod words;
 
-use crate::{Event, Extra, ExtraValue, Schema, Value};
+use crate::{Event, Extra, ExtraValue, Key, Schema, Value};
 use hashbrown::HashMap;
 use out::{Out, PADDING};
 use packet::Timestamp;
 use packet::time::TimeText;
 use std::net::IpAddr;
+use words::Words;
 
 /// Writes events as JSON. Keeps its working memory from event to event.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub struct JsonWriter<'s> {
     /// Whether values that are known when the program is built are a part of the shape. Not where that makes too many shapes.
     with_constants: bool,
     times: TimeText,
+    words: Words,
     line: Vec<u8>,
 }
 
@@ -50,6 +53,7 @@ impl<'s> JsonWriter<'s> {
             shapes: Vec::new(),
             with_constants: true,
             times: TimeText::new(),
+            words: Words::new(),
             line: Vec::new(),
         }
     }
@@ -69,7 +73,8 @@ impl<'s> JsonWriter<'s> {
         };
         let Some(shape) = self.shapes.get(number) else { return &[] };
 
-        let mut writing = Writing { event, out: Out::new(&mut self.line), times: &mut self.times };
+        let mut writing =
+            Writing { event, out: Out::new(&mut self.line), times: &mut self.times, words: &mut self.words };
         writing.out.bytes(b"{\"_id\":\"");
         writing.out.bytes(&event.id().digits());
         writing.out.byte(b'"');
@@ -144,7 +149,7 @@ impl<'s> JsonWriter<'s> {
         order.sort_unstable_by(|a, b| a.0.split('.').cmp(b.0.split('.')).then(a.1.cmp(&b.1)));
         let mut shape = Shape::default();
         let mut text = Vec::new();
-        let mut writing = Writing { event, out: Out::new(&mut text), times: &mut self.times };
+        let mut writing = Writing { event, out: Out::new(&mut text), times: &mut self.times, words: &mut self.words };
         let mut open: Vec<&str> = Vec::new();
         for (at, &(path, index)) in order.iter().enumerate() {
             // Of a field set twice the last value counts.
@@ -229,6 +234,7 @@ struct Writing<'w> {
     event: &'w Event,
     out: Out<'w>,
     times: &'w mut TimeText,
+    words: &'w mut Words,
 }
 
 impl Writing<'_> {
@@ -265,25 +271,52 @@ impl Writing<'_> {
                 self.out.slice(ryu::Buffer::new().format_finite(*number).as_bytes());
             }
             Value::Float(_) => self.out.bytes(b"null"),
-            Value::Static(text) => self.out.string(text.as_bytes()),
+            Value::Static(text) => self.word(text),
             Value::Text(span) => self.out.string(event.span_bytes(*span)),
             Value::Ip(address) => write_ip(*address, &mut self.out),
             Value::Time(time) => self.time(*time),
             Value::Mac(address) => write_mac(address, &mut self.out),
             Value::List(list) => self.list(event.items(*list), |writing, value| writing.value(value)),
-            Value::Words(words) => self.list(words, |writing, word| writing.out.string(word.as_bytes())),
+            Value::Words(words) => self.list(words, |writing, word| writing.word(word)),
             Value::Object(object) => {
-                self.out.byte(b'{');
-                for (at, (key, value)) in event.members(*object).iter().enumerate() {
-                    if at > 0 {
-                        self.out.byte(b',');
-                    }
-                    self.out.string(key.bytes_in(event.text_bytes()));
-                    self.out.byte(b':');
+                let members = event.members(*object);
+                if members.is_empty() {
+                    self.out.byte(b'{');
+                }
+                let mut before = b'{';
+                for (key, value) in members {
+                    self.key(before, key);
                     self.value(value);
+                    before = b',';
                 }
                 self.out.byte(b'}');
             }
+        }
+    }
+
+    /// The key of a member, behind a brace or a comma.
+    fn key(&mut self, before: u8, key: &Key) {
+        if let Key::Static(word) = key
+            && let Some(word) = self.words.get(word)
+        {
+            let mut text = word.text;
+            text[0] = before;
+            self.out.part(&text, word.end);
+        } else {
+            self.out.byte(before);
+            self.out.string(key.bytes_in(self.event.text_bytes()));
+            self.out.byte(b':');
+        }
+    }
+
+    fn word(&mut self, word: &'static str) {
+        match self.words.get(word) {
+            Some(word) => {
+                // Without what stands around it.
+                let [_, text @ ..] = &word.text;
+                self.out.part(text, word.end - 2);
+            }
+            None => self.out.string(word.as_bytes()),
         }
     }
 
@@ -583,6 +616,24 @@ mod tests {
             let address: IpAddr = address.parse().unwrap();
             let (text, length) = ip_text(address);
             assert_eq!(String::from_utf8_lossy(&text[..length]), address.to_string());
+        }
+    }
+
+    #[test]
+    fn words_that_share_a_place_are_told_apart() {
+        // Many words, some of which begin another one where it lies.
+        static TEXT: &str = "abcdefghijklmnopqrstuvwxyz\"abcdefghijklmnopqrstuvwxyz";
+        let mut writer = JsonWriter::new(schema());
+        for round in 0..3 {
+            for (from, to) in (0..TEXT.len()).flat_map(|from| (from..=TEXT.len()).step_by(7).map(move |to| (from, to)))
+            {
+                let word: &'static str = &TEXT[from..to];
+                let mut event = event();
+                let object = event.object([(word, Value::Static(word)), ("other", Value::Bool(true))]);
+                event.put_list(&ANSWERS, [object]);
+                let json: serde_json::Value = serde_json::from_slice(writer.write(&event)).unwrap();
+                assert_eq!(json["dns"]["answers"][0], serde_json::json!({word: word, "other": true}), "{round}");
+            }
         }
     }
 
