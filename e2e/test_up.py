@@ -137,10 +137,10 @@ class Up(unittest.TestCase):
 
     def test_files_are_archived_and_analysed_once(self):
         capture = os.path.join(self.folder.name, "input.pcap")
-        witness = self.lab.inside("tcpdump", "-i", self.lab.peer_link, "-U", "-w", capture, "--immediate-mode", "-Z", "root")
+        witness = self.lab.inside("tcpdump", "-i", self.lab.peer_link, "-U", "-w", capture, "--immediate-mode", "-Z", "root", "icmp")
         wait_for("tcpdump", lambda: os.path.exists(capture) and os.path.getsize(capture) >= 24)
         self.ping(5)
-        wait_for("the packets in its file", lambda: os.path.getsize(capture) > 24 + 10 * 114)
+        wait_for("the packets in its file", lambda: os.path.getsize(capture) >= 24 + 10 * 114)
         witness.terminate()
         witness.wait(5)
         data = os.path.join(self.folder.name, "data")
