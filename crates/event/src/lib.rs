@@ -176,15 +176,9 @@ impl Event {
 
     /// Like [`Event::text`] for the digits of a number, where a number is told as a text.
     pub fn digits(&mut self, number: impl Into<u64>) -> Value {
-        let (start, number) = (self.parts.text.len(), number.into());
-        if number < 100_000_000 {
-            let (digits, length) = json::eight_digits(number as u32);
-            self.parts.text.extend_from_slice(&digits);
-            self.parts.text.truncate(start + length);
-        } else {
-            let (digits, from) = json::digits(number);
-            self.parts.text.extend_from_slice(digits.get(from..json::DIGITS).unwrap_or_default());
-        }
+        let start = self.parts.text.len();
+        let (digits, from) = json::digits(number.into());
+        self.parts.text.extend_from_slice(digits.get(from..json::DIGITS).unwrap_or_default());
         self.since(start)
     }
 

@@ -92,7 +92,7 @@ impl<'s> JsonWriter<'s> {
             }
         }
         writing.out.padded(text, at, shape.end);
-        let length = writing.out.end();
+        let length = writing.out.length();
         self.line.get(..length).unwrap_or_default()
     }
 
@@ -107,18 +107,9 @@ impl<'s> JsonWriter<'s> {
             place.copy_from_slice(&[address(event_type.as_ptr()), long(event_type.len()) | long(fields.len()) << 32]);
         }
         for (place, (field, value)) in places.zip(fields) {
-            let rank = u64::from(field.rank());
-            let (what, which) = match value {
-                Value::Static(text) if self.with_constants => {
-                    (1 << 16 | long(text.len()) << 32, address(text.as_ptr()))
-                }
-                Value::Words(words) if self.with_constants => {
-                    (2 << 16 | long(words.len()) << 32, address(words.as_ptr()))
-                }
-                Value::Bool(truth) if self.with_constants => (3 << 16, u64::from(*truth)),
-                _ => (0, 0),
-            };
-            place.copy_from_slice(&[rank | what, which]);
+            let constant = if self.with_constants { constant(value) } else { None };
+            let [what, which] = constant.unwrap_or_default();
+            place.copy_from_slice(&[u64::from(field.rank()) | what, which]);
         }
         let begin = 2 * (1 + fields.len());
         for (place, extra) in self.key.iter_mut().skip(begin).zip(extras) {
@@ -169,12 +160,9 @@ impl<'s> JsonWriter<'s> {
             }
             writing.out.string(name.as_bytes());
             writing.out.byte(b':');
-            match (event.fields().get(index), extras.get(index.wrapping_sub(event.fields().len()))) {
-                (Some((_, value @ (Value::Static(_) | Value::Words(_) | Value::Bool(_)))), _)
-                    if self.with_constants =>
-                {
-                    writing.value(value);
-                }
+            let extra = index.checked_sub(event.fields().len()).and_then(|at| extras.get(at));
+            match (event.fields().get(index), extra) {
+                (Some((_, value)), _) if self.with_constants && constant(value).is_some() => writing.value(value),
                 (None, Some(Extra::Type)) if self.with_constants => writing.extra(Extra::Type),
                 _ => shape.steps.push((writing.out.length(), index)),
             }
@@ -184,11 +172,22 @@ impl<'s> JsonWriter<'s> {
             writing.out.byte(b'}');
         }
         writing.out.byte(b'\n');
-        shape.end = writing.out.end();
+        shape.end = writing.out.length();
         text.truncate(shape.end);
         text.extend([0; PADDING]);
         shape.text = text;
         shape
+    }
+}
+
+/// Of a value that is known when the program is built, which it is: by where it lies in memory. The lowest 16 bits are free.
+#[inline]
+fn constant(value: &Value) -> Option<[u64; 2]> {
+    match value {
+        Value::Static(text) => Some([1 << 16 | long(text.len()) << 32, address(text.as_ptr())]),
+        Value::Words(words) => Some([2 << 16 | long(words.len()) << 32, address(words.as_ptr())]),
+        Value::Bool(truth) => Some([3 << 16, u64::from(*truth)]),
+        _ => None,
     }
 }
 
@@ -362,7 +361,7 @@ pub(crate) const DIGITS: usize = 20;
 
 /// The digits of a number below 100,000,000 without leading zeros, and how many they are.
 #[inline]
-pub(crate) fn eight_digits(number: u32) -> ([u8; 8], usize) {
+fn eight_digits(number: u32) -> ([u8; 8], usize) {
     let pair = |number: u32| u32::from(u16::from_le_bytes(packet::time::PAIRS[(number % 100) as usize]));
     let four = |number: u32| pair(number / 100) | pair(number) << 16;
     if number < 10_000 {

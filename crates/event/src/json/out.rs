@@ -28,11 +28,6 @@ impl<'o> Out<'o> {
         self.at
     }
 
-    /// Ends writing; tells how much was written.
-    pub(super) const fn end(self) -> usize {
-        self.at
-    }
-
     #[cold]
     fn grow(&mut self, length: usize) {
         self.bytes.resize(self.at + length.max(ROOM), 0);
@@ -205,7 +200,7 @@ mod tests {
             out.byte(b' ');
         }
         out.string(text.as_bytes());
-        let length = out.end();
+        let length = out.length();
         bytes.truncate(length);
         assert!(bytes.drain(..before).all(|byte| byte == b' '));
         bytes
@@ -239,7 +234,7 @@ mod tests {
             let mut bytes = Vec::new();
             let mut out = Out::new(&mut bytes);
             out.padded(&text, from, from + length);
-            let written = out.end();
+            let written = out.length();
             prop_assert_eq!(&bytes[..written], &text[from..from + length]);
         }
     }

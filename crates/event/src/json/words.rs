@@ -55,7 +55,7 @@ impl Words {
         out.string(word.as_bytes());
         out.byte(b':');
         let mut made = Word { address: word.as_ptr() as usize, length: word.len(), text: [0; ROOM], end: 0 };
-        let end = out.end();
+        let end = out.length();
         if let (Some(place), Some(text)) = (made.text.get_mut(..end), self.spare.get(..end)) {
             place.copy_from_slice(text);
             made.end = end;
