@@ -395,7 +395,7 @@ async fn packets(State(api): State<Api>, Parameters(wanted): Parameters<PacketsW
     if let Some(Err(error)) = &pieces.first {
         return match error.kind() {
             std::io::ErrorKind::InvalidInput => bad(error, "ask for pcapng (leave format out), or choose one source"),
-            _ => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the collector's log"),
+            _ => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), LOG),
         };
     }
     let mut headers = HeaderMap::new();
