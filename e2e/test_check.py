@@ -161,6 +161,15 @@ class Check(Case):
         self.assertEqual(done.returncode, 2, said)
         self.assertIn("topic = \"a/b\"", said)
         self.assertIn("the analyzer cannot run so; see its message above", said)
+        capture = os.path.join(self.folder, "input.pcap")
+        with open(capture, "wb") as out:
+            out.write(bytes.fromhex("d4c3b2a1020004000000000000000000ffff000001000000"))
+        command = [os.path.join(BINARIES, "tapline"), "up", "--data", self.data, "-r", capture, "--once", "--set", "probe.compression_level=99"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
+        said = done.stderr.decode()
+        self.assertEqual(done.returncode, 2, said)
+        self.assertIn("probe.compression_level: 99 ", said)
+        self.assertIn("the probe cannot run so; see its message above", said)
 
     def test_the_doctor_looks_as_the_programs_do(self):
         path = self.config("analyzer", 'output.kafka = { enabled = true, topic = "a/b" }')

@@ -4,7 +4,7 @@
 use std::io::IsTerminal;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -170,9 +170,8 @@ impl Up {
                         let path = shown(path);
                         reading = None;
                         if !status.success() {
-                            return Err(Failure::failed(format!(
-                                "reading {path} failed ({status}); see the probe's message above"
-                            )));
+                            let what = format!("reading {path} failed ({status})");
+                            return Err(ended_badly("probe", status, &what));
                         }
                     }
                 }
@@ -561,6 +560,15 @@ fn running(socket: &UnixStream) -> Option<u32> {
     parent.filter(is_tapline).or_else(|| u32::try_from(listening).ok())
 }
 
+/// Why there is no going on, once one of the programs has ended.
+fn ended_badly(name: &str, status: ExitStatus, what: &str) -> Failure {
+    match status.code() {
+        // What it calls wrong usage was passed on from the user.
+        Some(2) => Failure::usage(format!("the {name} cannot run so; see its message above")),
+        _ => Failure::failed(format!("{what}; see the {name}'s message above")),
+    }
+}
+
 /// Ctrl-C and its relatives, counted.
 struct Signals(Arc<AtomicUsize>);
 
@@ -598,13 +606,8 @@ impl Running {
         for child in others.into_iter().flatten().chain(&mut self.probes) {
             if let Some(status) = child.ended() {
                 child.join_log();
-                return Err(match status.code() {
-                    // What it calls wrong usage was passed on from the user.
-                    Some(2) => Failure::usage(format!("the {} cannot run so; see its message above", child.name)),
-                    _ => {
-                        Failure::failed(format!("the {} ended by itself ({status}); see its message above", child.name))
-                    }
-                });
+                let what = format!("the {} ended by itself ({status})", child.name);
+                return Err(ended_badly(child.name, status, &what));
             }
         }
         Ok(())
@@ -631,7 +634,7 @@ impl Running {
         for mut probe in std::mem::take(&mut self.probes) {
             match probe.end(PROBE_PATIENCE) {
                 Some(status) if !status.success() => {
-                    return Err(Failure::failed(format!("the probe ended with {status}; see its message above")));
+                    return Err(ended_badly(probe.name, status, &format!("the probe ended with {status}")));
                 }
                 Some(_) => {}
                 None => killed.push(probe.name),
