@@ -1,19 +1,21 @@
 //! The HTTP API: what is connected and archived, the balance, packets, entries for gap filling and replay, metrics.
 //! Reads through the archive's files; nothing a visitor asks slows the writer but the disk they share.
 
+mod question;
+
 use crate::pipeline::Publish;
 use crate::shared::Shared;
-use api::{BalanceAnswer, EntryMeta, ErrorAnswer, SegmentRow, SegmentsAnswer, SourcesAnswer, StatusAnswer};
+use api::{BalanceAnswer, EntryMeta, SegmentRow, SegmentsAnswer, SourcesAnswer, StatusAnswer};
 use archive::{Dump, DumpFormat, Filter, Query, StoredEntry};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequestParts, Path, State};
-use axum::http::request::Parts;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use packet::batch::GapRecord;
 use packet::{BatchName, Epoch, SourceName, Timestamp};
+use question::{EPOCHS, LOG, Parameters, SOURCES, bad, failure, wrong};
 use serde::Deserialize;
 use std::fmt::Write;
 use std::pin::Pin;
@@ -67,61 +69,6 @@ pub(crate) fn router(api: Api) -> Router {
             failure(StatusCode::METHOD_NOT_ALLOWED, error, "see docs/collector.md, The API, for what can")
         })
         .with_state(api)
-}
-
-fn failure(status: StatusCode, error: impl Into<String>, hint: &str) -> Response {
-    (status, axum::Json(ErrorAnswer { error: error.into(), hint: hint.to_owned() })).into_response()
-}
-
-fn bad(error: impl std::fmt::Display, hint: &str) -> Response {
-    failure(StatusCode::BAD_REQUEST, error.to_string(), hint)
-}
-
-/// The value of a parameter is wrong.
-fn wrong(parameter: &str, error: impl std::fmt::Display, hint: &str) -> Response {
-    bad(format!("{parameter}: {error}"), hint)
-}
-
-/// Hints that several questions have in common.
-const SOURCES: &str = "sources are listed by /api/v1/sources";
-const EPOCHS: &str = "epochs are listed by /api/v1/balance";
-const LOG: &str = "look at the collector's log";
-
-/// What was said after the question mark; what cannot be understood is answered like any other mistake.
-struct Parameters<T>(T);
-
-impl<T: serde::de::DeserializeOwned, S: Sync> FromRequestParts<S> for Parameters<T> {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        let said = axum::extract::Query::<T>::try_from_uri(&parts.uri);
-        said.map(|said| Self(said.0)).map_err(|error| {
-            let (error, hint) = misunderstood(&error.body_text());
-            failure(StatusCode::BAD_REQUEST, error, &hint)
-        })
-    }
-}
-
-/// What is wrong with what was said after the question mark, and what to do, from the words of serde.
-fn misunderstood(text: &str) -> (String, String) {
-    let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
-    let quoted: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
-    match (quoted.split_first(), text.split_once(": ")) {
-        (Some((name, known)), _) if text.contains("unknown field") => {
-            (format!("there is no parameter `{name}`"), settings::suggestion(name, known))
-        }
-        (Some((name, _)), _) if text.contains("missing field") => {
-            (format!("the parameter `{name}` is missing"), format!("add {name}=..."))
-        }
-        (_, Some((name, _))) if text.ends_with("found in string") || text.ends_with("from empty string") => {
-            let hint = "write digits only; times are nanoseconds since 1970 UTC, such as 1795455436286207373";
-            (format!("{name}: this is no whole number"), hint.to_owned())
-        }
-        _ => (
-            text.to_owned(),
-            "write it as NAME=VALUE&NAME=VALUE, other characters than letters and digits as %XX".to_owned(),
-        ),
-    }
 }
 
 async fn sources(State(api): State<Api>) -> axum::Json<SourcesAnswer> {
@@ -704,6 +651,7 @@ fn sources_text(text: &mut String, shared: &Shared) {
 
 #[cfg(test)]
 mod tests {
+    use super::question::misunderstood;
     use super::*;
 
     fn said<T: serde::de::DeserializeOwned>(query: &str) -> (String, String) {
