@@ -23,6 +23,8 @@ use tokio::sync::mpsc;
 pub(crate) const PUBLISH_QUEUE: usize = 32;
 /// Entries that may wait to be written.
 pub(crate) const WRITE_QUEUE: usize = 32;
+/// With so much waiting a commit does not wait for its time once nothing more comes: a probe may be out of credit or of memory.
+pub(crate) const COMMIT_BYTES: u64 = 1 << 20;
 /// Commits come no faster than this, so that small batches of many sources share one.
 const COMMIT_LEAST: Duration = Duration::from_millis(20);
 /// How long a failing disk is left alone before the next attempt.
@@ -244,7 +246,12 @@ pub(crate) struct Writing {
     pub(crate) shared: Arc<Shared>,
     /// For events about segments; a full queue costs the event, never the archive.
     pub(crate) events: mpsc::WeakSender<Publish>,
+    /// Commits come no slower than this while something waits: each costs a sync of the disk, however little it is.
     pub(crate) commit_every: Duration,
+    /// With so many bytes waiting a commit comes as soon as it is quiet.
+    pub(crate) commit_bytes: u64,
+    /// How many wait.
+    pub(crate) waiting: u64,
     pub(crate) retention: archive::Retention,
     /// Told of each finished segment.
     pub(crate) hook: Option<Arc<Hook>>,
@@ -264,8 +271,7 @@ impl Writing {
         let mut retained = Instant::now();
         self.look_at_disk();
         loop {
-            let wait = if self.writer.is_dirty() { COMMIT_LEAST } else { Duration::from_millis(500) };
-            let quiet = match jobs.recv_timeout(wait) {
+            let quiet = match jobs.recv_timeout(self.patience(committed.elapsed())) {
                 Ok(Write::Entry(job)) => {
                     self.append(&job);
                     false
@@ -288,7 +294,8 @@ impl Writing {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             let since = committed.elapsed();
-            if self.writer.is_dirty() && (since >= self.commit_every || (quiet && since >= COMMIT_LEAST)) {
+            let much = quiet && since >= COMMIT_LEAST && self.waiting >= self.commit_bytes;
+            if self.writer.is_dirty() && (since >= self.commit_every || much) {
                 if self.commit() {
                     self.works();
                 } else {
@@ -305,6 +312,17 @@ impl Writing {
         self.save_balance();
         if let Err(error) = self.writer.close() {
             tracing::error!("closing the archive: {error}; what is not durable was not acknowledged");
+        }
+    }
+
+    /// How long to wait for more, so long after the last commit.
+    fn patience(&self, since: Duration) -> Duration {
+        if !self.writer.is_dirty() {
+            Duration::from_millis(500)
+        } else if self.waiting >= self.commit_bytes {
+            COMMIT_LEAST
+        } else {
+            self.commit_every.saturating_sub(since)
         }
     }
 
@@ -332,6 +350,7 @@ impl Writing {
             };
             match appended {
                 Ok(()) => {
+                    self.waiting += job.frame.len() as u64;
                     self.awaited.remove(&key);
                     self.works();
                     break;
@@ -382,6 +401,7 @@ impl Writing {
                 (failed.durable, Some((text, failed.rolled_back)))
             }
         };
+        self.waiting = 0;
         add(&self.shared.counters.commits, 1);
         let nanos = now().nanos();
         for (source, epoch, next_seq) in durable {

@@ -131,6 +131,8 @@ fn work(
         shared: shared.clone(),
         events: weak,
         commit_every: settings.commit,
+        commit_bytes: pipeline::COMMIT_BYTES.min(settings.credit / 4),
+        waiting: 0,
         retention: retention(settings),
         hook,
         balance: settings.state().join("balance.json"),

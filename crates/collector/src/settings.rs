@@ -48,7 +48,7 @@ pub struct Settings {
     pub hook: Vec<String>,
     /// When what was received is acknowledged: `durable`, once it is on the disk, or `written`, once the kernel has it.
     pub durability: Durability,
-    /// The longest that received batches wait to be made durable together.
+    /// How often what was received is made durable and acknowledged while something waits.
     #[serde(with = "settings::duration")]
     pub commit: Duration,
     /// How long a connected source may bring no packets before an event says so; `0s` for never.
