@@ -18,8 +18,12 @@ pub(super) struct Feed<'a> {
 }
 
 impl Feed<'_> {
+    #[inline]
     pub(super) fn pieces(&mut self, flow: &mut Flow, side: Side, pieces: &[Piece], payload: &[u8]) {
-        self.run(flow, side, pieces, payload, true);
+        // Nobody misses bytes that nobody decodes.
+        if !pieces.is_empty() && !matches!(flow.slot, Slot::Unknown) {
+            self.run(flow, side, pieces, payload, true);
+        }
     }
 
     pub(super) fn pieces_at_end(&mut self, flow: &mut Flow, side: Side, pieces: &[Piece]) {
