@@ -1,8 +1,6 @@
 //! One worker: the decoders of its share of every stream, and the rendering of what they give out.
 //! Owns no thread and no channel; a decoder that panics costs its stream's open flows, never the process.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -43,7 +41,8 @@ pub trait Take {
 pub struct Worker {
     parts: Parts,
     renderer: Box<dyn Render>,
-    decoders: HashMap<u32, Box<dyn Decoder>, ahash::RandomState>,
+    /// By the number of their stream.
+    decoders: Vec<Option<Box<dyn Decoder>>>,
     /// How often a decoder panicked.
     pub panics: u64,
     /// Its number and how many there are, if it is one of several: events of flows that belong to others are theirs to give out.
@@ -76,7 +75,7 @@ impl Worker {
     /// A worker without streams yet.
     pub fn new(parts: Parts) -> Self {
         let renderer = (parts.renderer)();
-        Self { parts, renderer, decoders: HashMap::default(), panics: 0, one_of: None }
+        Self { parts, renderer, decoders: Vec::new(), panics: 0, one_of: None }
     }
 
     /// Decodes a packet.
@@ -98,12 +97,31 @@ impl Worker {
     /// Ends a stream.
     pub fn finish(&mut self, stream: &Arc<Stream>, take: &mut dyn Take) {
         self.with(stream, 0, take, |decoder, out| decoder.finish(out));
-        self.decoders.remove(&stream.number);
+        self.forget(stream);
+    }
+
+    fn forget(&mut self, stream: &Stream) {
+        if let Some(decoder) = self.decoders.get_mut(stream.number as usize) {
+            *decoder = None;
+        }
+    }
+
+    /// Makes the decoder of a stream that has none.
+    #[cold]
+    fn make(&mut self, stream: &Arc<Stream>) {
+        let number = stream.number as usize;
+        if self.decoders.len() <= number {
+            self.decoders.resize_with(number + 1, || None);
+        }
+        match self.parts.decoders.decoder(stream) {
+            Ok(decoder) => self.decoders[number] = Some(decoder),
+            Err(error) => tracing::error!("no decoder: {error}"),
+        }
     }
 
     /// Number of the oldest packet of a stream that an open flow still needs.
     pub fn oldest_needed(&self, stream: &Stream) -> Option<u64> {
-        self.decoders.get(&stream.number)?.oldest_needed()
+        self.decoders.get(stream.number as usize)?.as_ref()?.oldest_needed()
     }
 
     #[inline]
@@ -114,23 +132,17 @@ impl Worker {
         take: &mut dyn Take,
         act: impl FnOnce(&mut dyn Decoder, &mut dyn Emit),
     ) {
-        let factory = &self.parts.decoders;
-        let decoder = match self.decoders.entry(stream.number) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => match factory.decoder(stream) {
-                Ok(decoder) => entry.insert(decoder),
-                Err(error) => {
-                    tracing::error!("no decoder: {error}");
-                    return;
-                }
-            },
-        };
+        let number = stream.number as usize;
+        if self.decoders.get(number).is_none_or(Option::is_none) {
+            self.make(stream);
+        }
+        let Some(Some(decoder)) = self.decoders.get_mut(number) else { return };
         let renderer = self.renderer.as_mut();
         let mut rendering = Rendering { renderer, one_of: self.one_of, packet, take };
         // After a panic the decoder is thrown away, so no half-changed state is seen again.
         if catch_unwind(AssertUnwindSafe(|| act(decoder.as_mut(), &mut rendering))).is_err() {
             self.panics += 1;
-            self.decoders.remove(&stream.number);
+            self.forget(stream);
             tracing::error!(
                 source = stream.observer.name,
                 epoch = stream.observer.epoch,

@@ -42,12 +42,22 @@ impl EventId {
     /// The 32 digits.
     pub fn digits(self) -> [u8; 32] {
         let mut text = [0; 32];
-        for (places, byte) in text.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
-            places[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
-            places[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+        for (at, places) in text.chunks_exact_mut(8).enumerate() {
+            places.copy_from_slice(&eight_digits((self.0 >> (96 - 32 * at)) as u32));
         }
         text
     }
+}
+
+/// The eight hexadecimal digits of a word, all at once.
+const fn eight_digits(word: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let halves = (word as u64 | (word as u64) << 16) & 0x0000_ffff_0000_ffff;
+    let bytes = (halves | halves << 8) & 0x00ff_00ff_00ff_00ff;
+    let nibbles = (bytes | bytes << 4) & (15 * ONES);
+    // One where the digit is a letter.
+    let letters = (nibbles + 6 * ONES) >> 4 & ONES;
+    (nibbles + b'0' as u64 * ONES + letters * (b'a' - b'0' - 10) as u64).to_be_bytes()
 }
 
 impl fmt::Display for EventId {
@@ -77,7 +87,9 @@ mod tests {
 
     #[test]
     fn digits_are_the_display() {
-        let id = EventId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
-        assert_eq!(String::from_utf8_lossy(&id.digits()), id.to_string());
+        for id in [0x0123_4567_89ab_cdef_0011_2233_4455_6677, 0, u128::MAX, 0xf0e1_d2c3_b4a5_9687_7869_5a4b_3c2d_1e0f] {
+            let id = EventId(id);
+            assert_eq!(String::from_utf8_lossy(&id.digits()), id.to_string());
+        }
     }
 }

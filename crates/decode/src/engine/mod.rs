@@ -1,6 +1,7 @@
 //! The engine: takes packets to their flows and flows to their decoders, and runs time-outs on packet time.
 //! Understands no protocol itself.
 
+mod due;
 mod emit;
 mod feed;
 mod recognise;
@@ -19,10 +20,9 @@ use event::Observer;
 use packet::flow::{Direction, FlowKey};
 use packet::net::{self, Dissected, Follow, Tcp, Transport};
 use packet::{Interface, Packet, Timestamp};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use due::Due;
 use emit::InOrder;
 pub use emit::{Emit, Output};
 use feed::Feed;
@@ -104,6 +104,15 @@ impl Keyed for Flow {
 }
 
 impl Flow {
+    /// A connection whose flow had ended for want of packets goes on: a new flow for the reports, the same for the decoder.
+    fn resume(&mut self, packet: &PacketInfo) {
+        self.info.began = Seen { time: packet.time, packet: packet.number, ordinal: 0 };
+        self.info.packets = [0; 2];
+        self.info.bytes = [0; 2];
+        self.info.icmp_errors = (0, 0, 0);
+        self.reports = Reports::default();
+    }
+
     /// The newest packet, for what happens without one.
     fn newest(&self) -> PacketInfo {
         let last = self.info.last();
@@ -120,7 +129,7 @@ pub struct Engine {
     /// Per port: the protocol that stands for it with datagrams and with streams.
     ports: Box<[(u8, u8)]>,
     table: Table<Flow>,
-    due: BinaryHeap<Reverse<(Timestamp, Handle)>>,
+    due: Due,
     fragments: Fragments,
     held_bytes: usize,
     from_the_middle: bool,
@@ -185,7 +194,7 @@ impl Engine {
             active,
             ports,
             table: Table::new(seed),
-            due: BinaryHeap::new(),
+            due: Due::default(),
             fragments: Fragments::default(),
             held_bytes: 0,
             from_the_middle: false,
@@ -267,7 +276,9 @@ impl Engine {
             Some(handle) => handle,
             None => self.begin_flow(frame, dissected, key, direction, &packet, out),
         };
-        if let Transport::Tcp(tcp) = &dissected.transport {
+        if let Transport::Tcp(tcp) = &dissected.transport
+            && tcp.flags.syn()
+        {
             let reused = self.table.get_mut(handle).is_some_and(|flow| {
                 let side = side_of(flow.first_direction, direction);
                 flow.connection.as_ref().is_some_and(|connection| connection.is_reused_by(side, tcp))
@@ -354,11 +365,10 @@ impl Engine {
         direction: Direction,
         packet: &PacketInfo,
     ) {
-        if self.table.list(handle) != List::Active {
-            self.resume(handle, packet);
+        let Some((flow, before)) = self.table.touch(handle, List::Active) else { return };
+        if before != List::Active {
+            flow.resume(packet);
         }
-        self.table.touch(handle, List::Active);
-        let Some(flow) = self.table.get_mut(handle) else { return };
         let side = side_of(flow.first_direction, direction);
         flow.info.packets[side.index()] += cost.packets;
         flow.info.bytes[side.index()] += cost.bytes;
@@ -371,16 +381,6 @@ impl Engine {
         } else {
             flow.info.last.1 = flow.info.last.1.max(packet.number);
         }
-    }
-
-    /// A connection whose flow had ended for want of packets goes on: a new flow for the reports, the same for the decoder.
-    fn resume(&mut self, handle: Handle, packet: &PacketInfo) {
-        let Some(flow) = self.table.get_mut(handle) else { return };
-        flow.info.began = Seen { time: packet.time, packet: packet.number, ordinal: 0 };
-        flow.info.packets = [0; 2];
-        flow.info.bytes = [0; 2];
-        flow.info.icmp_errors = (0, 0, 0);
-        flow.reports = Reports::default();
     }
 
     fn note_icmp_error(&mut self, dissected: &Dissected<'_>, packet: &PacketInfo) {
@@ -589,18 +589,13 @@ const fn side_of(first: Direction, direction: Direction) -> Side {
 }
 
 /// Notes when the decoder wants to be called again.
-fn schedule(
-    flow: &mut Flow,
-    handle: Handle,
-    due: &mut BinaryHeap<Reverse<(Timestamp, Handle)>>,
-    quiet_until: &mut Timestamp,
-) {
+fn schedule(flow: &mut Flow, handle: Handle, due: &mut Due, quiet_until: &mut Timestamp) {
     let Slot::Decoder(decoder, _) = &flow.slot else { return };
     if let Some(deadline) = decoder.deadline()
         && deadline < flow.deadline
     {
         flow.deadline = deadline;
         *quiet_until = deadline.min(*quiet_until);
-        due.push(Reverse((deadline, handle)));
+        due.push(deadline, handle);
     }
 }

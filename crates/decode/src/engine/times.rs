@@ -8,7 +8,6 @@ use crate::flow::report::{self, Reports};
 use crate::flow::table::{Handle, List};
 use event::Event;
 use packet::Timestamp;
-use std::cmp::Reverse;
 
 /// How long a connection that may go on is kept after its flow has ended for want of packets, in nanoseconds.
 const PARKED_NANOS: u64 = 600_000_000_000;
@@ -31,11 +30,7 @@ impl Engine {
     }
 
     fn time_out(&mut self, clock: Timestamp, out: &mut dyn Emit) {
-        while let Some(Reverse((due, handle))) = self.due.peek().copied() {
-            if due > clock {
-                break;
-            }
-            self.due.pop();
+        while let Some((due, handle)) = self.due.pop_until(clock) {
             self.expire(handle, due, clock, out);
         }
         if clock == self.clock {
@@ -58,8 +53,8 @@ impl Engine {
     /// the clock may be over before; that is seen with its next packet or at this moment, and changes none of its events.
     fn next_moment(&mut self, clock: Timestamp) -> Timestamp {
         let mut moment = clock.plus_nanos(self.flow_timeout());
-        if let Some(Reverse((due, _))) = self.due.peek() {
-            moment = moment.min(*due);
+        if let Some((due, _)) = self.due.first() {
+            moment = moment.min(due);
         }
         if let Some(period) = self.next_period {
             moment = moment.min(period);
@@ -87,9 +82,10 @@ impl Engine {
     }
 
     /// Whether a flow has been silent for longer than its list allows.
-    pub(super) fn has_ended(&mut self, handle: Handle, clock: Timestamp) -> bool {
-        let limit = self.silence_limit(self.table.list(handle));
-        self.table.get_mut(handle).is_some_and(|flow| clock.since(flow.info.last.0) > limit)
+    #[inline]
+    pub(super) fn has_ended(&self, handle: Handle, clock: Timestamp) -> bool {
+        let Some((flow, list)) = self.table.get_with_list(handle) else { return false };
+        clock.since(flow.info.last.0) > self.silence_limit(list)
     }
 
     /// Ends the flows that have been silent for too long at `clock`.

@@ -5,6 +5,8 @@ use hashbrown::HashTable;
 use packet::flow::FlowKey;
 
 const NONE: u32 = u32::MAX;
+/// Places for flows that were found lately: what fits into the nearest cache.
+const RECENT: usize = 1024;
 
 /// The lists a flow can be in, each ordered by when it was put there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +33,18 @@ struct Entry<T> {
     value: Option<T>,
 }
 
+/// Where a flow was found. The hash of its key stands beside, so that another flow need not be looked at.
+#[derive(Clone, Copy)]
+struct Found {
+    hash: u64,
+    slot: u32,
+}
+
 /// Flows by key and by age.
 pub(crate) struct Table<T> {
     slots: HashTable<u32>,
+    /// Where flows were found lately, by hash: most packets follow others of their flow, and the index is too large to be near.
+    recent: Box<[Found; RECENT]>,
     entries: Vec<Entry<T>>,
     free: Vec<u32>,
     /// Oldest and newest of each list.
@@ -49,11 +60,19 @@ pub(crate) struct Handle {
     generation: u32,
 }
 
+#[cfg(test)]
+impl Handle {
+    pub(crate) const fn of_slot(slot: u32) -> Self {
+        Self { slot, generation: 0 }
+    }
+}
+
 impl<T: Keyed> Table<T> {
     /// `seed` keeps others from choosing keys that collide.
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             slots: HashTable::new(),
+            recent: Box::new([Found { hash: 0, slot: NONE }; RECENT]),
             entries: Vec::new(),
             free: Vec::new(),
             ends: [(NONE, NONE); 3],
@@ -72,35 +91,41 @@ impl<T: Keyed> Table<T> {
     }
 
     #[inline]
-    pub(crate) fn find(&self, key: &FlowKey) -> Option<Handle> {
+    pub(crate) fn find(&mut self, key: &FlowKey) -> Option<Handle> {
         let hash = self.hash(key);
-        let is_it = |slot: &u32| {
-            let entry = &self.entries[*slot as usize];
-            entry.hash == hash && entry.value.as_ref().is_some_and(|value| value.key() == *key)
+        let is_it = |slot: u32| {
+            let entry = self.entries.get(slot as usize)?;
+            let is_it = entry.hash == hash && entry.value.as_ref().is_some_and(|value| value.key() == *key);
+            is_it.then_some(Handle { slot, generation: entry.generation })
         };
-        let slot = *self.slots.find(hash, is_it)?;
+        let recent = &mut self.recent[hash as usize % RECENT];
+        if recent.hash == hash
+            && let Some(handle) = is_it(recent.slot)
+        {
+            return Some(handle);
+        }
+        let slot = *self.slots.find(hash, |slot| is_it(*slot).is_some())?;
+        *recent = Found { hash, slot };
         Some(Handle { slot, generation: self.entries[slot as usize].generation })
     }
 
     pub(crate) fn insert(&mut self, value: T) -> Handle {
         let hash = self.hash(&value.key());
+        let mut entry = Entry { hash, generation: 0, list: List::Active, older: NONE, newer: NONE, value: Some(value) };
         let slot = match self.free.pop() {
-            Some(slot) => slot,
+            Some(slot) => {
+                let place = &mut self.entries[slot as usize];
+                entry.generation = place.generation;
+                *place = entry;
+                slot
+            }
             None => {
-                self.entries.push(Entry {
-                    hash,
-                    generation: 0,
-                    list: List::Active,
-                    older: NONE,
-                    newer: NONE,
-                    value: None,
-                });
+                self.entries.push(entry);
                 (self.entries.len() - 1) as u32
             }
         };
-        let entry = &mut self.entries[slot as usize];
-        (entry.hash, entry.value) = (hash, Some(value));
-        let generation = entry.generation;
+        let generation = self.entries[slot as usize].generation;
+        self.recent[hash as usize % RECENT] = Found { hash, slot };
         let entries = &self.entries;
         self.slots.insert_unique(hash, slot, |slot| entries[*slot as usize].hash);
         self.append(slot, List::Active);
@@ -116,6 +141,13 @@ impl<T: Keyed> Table<T> {
 
     pub(crate) fn list(&self, handle: Handle) -> List {
         self.entries.get(handle.slot as usize).map_or(List::Active, |entry| entry.list)
+    }
+
+    /// An entry and the list that it is in.
+    #[inline]
+    pub(crate) fn get_with_list(&self, handle: Handle) -> Option<(&T, List)> {
+        let entry = self.entries.get(handle.slot as usize)?;
+        if entry.generation == handle.generation { Some((entry.value.as_ref()?, entry.list)) } else { None }
     }
 
     pub(crate) fn remove(&mut self, handle: Handle) -> Option<T> {
@@ -135,15 +167,16 @@ impl<T: Keyed> Table<T> {
         Some(value)
     }
 
-    /// Puts an entry at the newest end of a list.
+    /// Puts an entry at the newest end of a list; gives it, and the list that it was in.
     #[inline]
-    pub(crate) fn touch(&mut self, handle: Handle, list: List) {
-        let entry = &self.entries[handle.slot as usize];
-        if entry.list == list && entry.newer == NONE {
-            return;
+    pub(crate) fn touch(&mut self, handle: Handle, list: List) -> Option<(&mut T, List)> {
+        let entry = self.entries.get(handle.slot as usize).filter(|entry| entry.generation == handle.generation)?;
+        let before = entry.list;
+        if before != list || entry.newer != NONE {
+            self.unlink(handle.slot);
+            self.append(handle.slot, list);
         }
-        self.unlink(handle.slot);
-        self.append(handle.slot, list);
+        Some((self.entries.get_mut(handle.slot as usize)?.value.as_mut()?, before))
     }
 
     /// The oldest entry of a list.

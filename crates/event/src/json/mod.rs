@@ -17,6 +17,8 @@ pub struct JsonWriter<'s> {
     schema: &'s Schema,
     /// What tells the present event's shape from others.
     key: Vec<u64>,
+    /// The shape that was written last, and what told it from others: many events of one kind follow each other.
+    last: (Vec<u64>, usize),
     /// Numbers of the shapes already found: events of one kind come in few.
     known: HashMap<Box<[u64]>, usize>,
     shapes: Vec<Shape>,
@@ -49,6 +51,7 @@ impl<'s> JsonWriter<'s> {
         Self {
             schema,
             key: Vec::with_capacity(128),
+            last: (Vec::new(), 0),
             known: HashMap::new(),
             shapes: Vec::new(),
             with_constants: true,
@@ -67,10 +70,15 @@ impl<'s> JsonWriter<'s> {
         let (extras, extra_count) = extras_of(event);
         let extras = extras.get(..extra_count).unwrap_or_default();
         self.set_key(event, extras);
-        let number = match self.known.get(self.key.as_slice()) {
-            Some(number) => *number,
-            None => self.remember(event, extras),
-        };
+        if self.key != self.last.0 {
+            let number = match self.known.get(self.key.as_slice()) {
+                Some(number) => *number,
+                None => self.remember(event, extras),
+            };
+            self.last.0.clone_from(&self.key);
+            self.last.1 = number;
+        }
+        let number = self.last.1;
         let Some(shape) = self.shapes.get(number) else { return &[] };
 
         let mut writing =
@@ -334,7 +342,15 @@ impl Writing<'_> {
         if truth { self.out.bytes(b"true") } else { self.out.bytes(b"false") }
     }
 
+    #[inline]
     fn number(&mut self, number: u64) {
+        match usize::try_from(number).ok().and_then(|number| OCTETS.get(number)) {
+            Some(text) => self.out.part(text, 1 + usize::from(number >= 10) + usize::from(number >= 100)),
+            None => self.long_number(number),
+        }
+    }
+
+    fn long_number(&mut self, number: u64) {
         if let Ok(small) = u32::try_from(number)
             && small < 100_000_000
         {

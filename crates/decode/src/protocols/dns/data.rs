@@ -298,6 +298,11 @@ impl Records {
         Self { data: Data::new(), members: Vec::with_capacity(13), name: Vec::with_capacity(48), pointer: None }
     }
 
+    /// Another message begins.
+    pub(super) fn begin(&mut self) {
+        self.pointer = None;
+    }
+
     /// The record as an object: Packetbeat's members.
     pub(super) fn object(&mut self, event: &mut Event, message: &[u8], record: &Record) -> Value {
         self.data.read(message, record);

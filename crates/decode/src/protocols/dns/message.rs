@@ -2,6 +2,7 @@
 //! what is broken ends the message where it stands and is noted.
 
 use packet::cursor::Cursor;
+use smallvec::SmallVec;
 
 /// Most records of one section that are read.
 const MOST_RECORDS: u16 = 4096;
@@ -15,9 +16,12 @@ const RECORD_LEAST: usize = 11;
 pub(super) struct Message {
     pub(super) id: u16,
     pub(super) flags: u16,
-    pub(super) questions: Vec<Question>,
-    /// Answers, authorities, additionals.
-    pub(super) sections: [Vec<Record>; 3],
+    /// Nearly always one.
+    pub(super) questions: SmallVec<[Question; 1]>,
+    /// Of all sections, one after the other.
+    records: Vec<Record>,
+    /// Where among them answers, authorities and additionals end.
+    ends: [usize; 3],
     pub(super) opt: Option<Opt>,
     /// What was wrong, and where.
     pub(super) anomaly: Option<(&'static str, usize)>,
@@ -64,6 +68,13 @@ impl Message {
         (self.flags & 15) | self.opt.map_or(0, |opt| u16::from(opt.extended_code) << 4)
     }
 
+    /// Answers, authorities, additionals.
+    pub(super) fn sections(&self) -> [&[Record]; 3] {
+        let [answers, authorities, additionals] = self.ends;
+        let records = |from, to| self.records.get(from..to).unwrap_or_default();
+        [records(0, answers), records(answers, authorities), records(authorities, additionals)]
+    }
+
     /// Reads a message. None if it is shorter than a header or does not look like DNS at all.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let mut cursor = Cursor::new(bytes);
@@ -90,12 +101,10 @@ impl Message {
             self.questions.push(Question { name, kind, class });
             at = cursor.position();
         }
-        for section in 0..3 {
-            let count = counts[section + 1].min(MOST_RECORDS);
-            if let Some(records) = self.sections.get_mut(section) {
-                let room = bytes.len().saturating_sub(at) / RECORD_LEAST;
-                records.reserve_exact(room.min(count.into()));
-            }
+        let [_, counts @ ..] = counts.map(|count| count.min(MOST_RECORDS));
+        let room = bytes.len().saturating_sub(at) / RECORD_LEAST;
+        self.records.reserve_exact(room.min(counts.into_iter().map(usize::from).sum()));
+        for (section, count) in counts.into_iter().enumerate() {
             for _ in 0..count {
                 at = self.read_record(bytes, at, section, &mut names)?;
             }
@@ -126,8 +135,9 @@ impl Message {
                 version: (ttl >> 16) as u8,
                 dnssec_ok: ttl & 0x8000 != 0,
             });
-        } else if let Some(records) = self.sections.get_mut(section) {
-            records.push(Record { name: at, kind, class, ttl, data: (start, start + length) });
+        } else {
+            self.records.push(Record { name: at, kind, class, ttl, data: (start, start + length) });
+            self.ends.iter_mut().skip(section).for_each(|end| *end = self.records.len());
         }
         Ok(start + length)
     }

@@ -14,10 +14,11 @@ use event::{Event, Value, common};
 use message::{Message, Record};
 use packet::Timestamp;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// DNS in the registry.
 pub static PROTOCOL: Protocol = Protocol {
@@ -61,17 +62,25 @@ impl Default for Settings {
 }
 
 fn configure(table: toml::Table, _: Profile) -> Result<Arc<dyn Factory>, String> {
-    Ok(Arc::new(Dns { settings: Arc::new(options(table)?) }))
+    let shared = Shared { settings: options(table)?, records: Mutex::new(Records::new()) };
+    Ok(Arc::new(Dns { shared: Arc::new(shared) }))
+}
+
+/// What the decoders of all flows share.
+struct Shared {
+    settings: Settings,
+    /// Working memory: an engine decodes one message at a time, so nobody ever waits for it.
+    records: Mutex<Records>,
 }
 
 struct Dns {
-    settings: Arc<Settings>,
+    shared: Arc<Shared>,
 }
 
 impl Factory for Dns {
     fn decoder(&self, flow: &FlowInfo, _: Option<&Announced>) -> Box<dyn FlowDecoder> {
         let known_port = [flow.first.port, flow.second.port].iter().any(|port| PROTOCOL.ports.contains(port));
-        Box::new(Decoder { settings: self.settings.clone(), open: VecDeque::new(), stream: None, known_port })
+        Box::new(Decoder { shared: self.shared.clone(), open: VecDeque::new(), stream: None, known_port })
     }
 }
 
@@ -131,7 +140,7 @@ struct Open {
 }
 
 struct Decoder {
-    settings: Arc<Settings>,
+    shared: Arc<Shared>,
     open: VecDeque<Open>,
     /// Where it is a stream: most flows are one question in one datagram, and many wait for their end.
     stream: Option<Box<[Stream; 2]>>,
@@ -217,14 +226,14 @@ impl FlowDecoder for Decoder {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        let timeout = self.settings.transaction_timeout.nanos()?;
+        let timeout = self.shared.settings.transaction_timeout.nanos()?;
         self.open.front().map(|open| open.began.time.plus_nanos(timeout))
     }
 
     fn expire(&mut self, context: &mut Context<'_>, now: Timestamp) {
         while self.deadline().is_some_and(|deadline| deadline <= now) {
             if let Some(open) = self.open.pop_front() {
-                unanswered(context, &self.settings, &open, "No answer was seen");
+                unanswered(context, &self.shared, &open, "No answer was seen");
             }
         }
     }
@@ -247,7 +256,7 @@ impl Decoder {
 
     fn give_up(&mut self, context: &mut Context<'_>, note: &'static str) {
         for open in std::mem::take(&mut self.open) {
-            unanswered(context, &self.settings, &open, note);
+            unanswered(context, &self.shared, &open, note);
         }
     }
 
@@ -280,7 +289,7 @@ impl Decoder {
             };
             let note = open.is_none().then_some("The question of this answer was not seen");
             let mut event = context.exchange("dns", &exchange);
-            put(&mut event, &self.settings, open.as_ref(), Some((&message, bytes)), context);
+            put(&mut event, &self.shared, open.as_ref(), Some((&message, bytes)), context);
             finish(
                 &mut event,
                 message.code() != 0,
@@ -291,20 +300,15 @@ impl Decoder {
             context.emit(event);
             return;
         }
-        let text = self.settings.send_request.0.then(|| describe(&message, bytes));
+        let text = self.shared.settings.send_request.0.then(|| describe(&message, bytes));
         let repeated = |open: &Open| open.client == side && open.message.id == message.id;
         if let Some(open) = self.open.iter().position(repeated).and_then(|at| self.open.remove(at)) {
-            unanswered(
-                context,
-                &self.settings,
-                &open,
-                "Another question with the same identifier came before an answer",
-            );
+            unanswered(context, &self.shared, &open, "Another question with the same identifier came before an answer");
         }
         if self.open.len() >= MOST_OPEN
             && let Some(open) = self.open.pop_front()
         {
-            unanswered(context, &self.settings, &open, "Too many questions wait for an answer");
+            unanswered(context, &self.shared, &open, "Too many questions wait for an answer");
         }
         if self.open.is_empty() {
             // Most flows ask once.
@@ -314,7 +318,7 @@ impl Decoder {
     }
 }
 
-fn unanswered(context: &mut Context<'_>, settings: &Settings, open: &Open, note: &'static str) {
+fn unanswered(context: &mut Context<'_>, shared: &Shared, open: &Open, note: &'static str) {
     let exchange = Exchange {
         client: open.client,
         began: open.began,
@@ -323,7 +327,7 @@ fn unanswered(context: &mut Context<'_>, settings: &Settings, open: &Open, note:
         response_bytes: None,
     };
     let mut event = context.exchange("dns", &exchange);
-    put(&mut event, settings, Some(open), None, context);
+    put(&mut event, shared, Some(open), None, context);
     finish(&mut event, true, Some(note), open.message.anomaly, None);
     context.emit(event);
 }
@@ -347,7 +351,7 @@ fn finish(
 /// Sets everything that question and answer say.
 fn put(
     event: &mut Event,
-    settings: &Settings,
+    shared: &Shared,
     request: Option<&Open>,
     response: Option<(&Message, &[u8])>,
     context: &Context<'_>,
@@ -369,10 +373,10 @@ fn put(
     let Some((message, bytes)) = response else { return };
     let code = names::value(event, names::code(message.code()));
     event.put(&fields::RESPONSE_CODE, code);
-    if settings.send_response.0 {
+    if shared.settings.send_response.0 {
         event.put_text(&common::RESPONSE, &describe(message, bytes));
     }
-    put_records(event, settings, message, bytes, context);
+    put_records(event, shared, message, bytes, context);
 }
 
 fn put_header(event: &mut Event, message: &Message) {
@@ -432,19 +436,21 @@ fn put_question(event: &mut Event, question: &message::Question) {
     }
 }
 
-fn put_records(event: &mut Event, settings: &Settings, message: &Message, bytes: &[u8], context: &Context<'_>) {
-    let [answers, authorities, additionals] = &message.sections;
+fn put_records(event: &mut Event, shared: &Shared, message: &Message, bytes: &[u8], context: &Context<'_>) {
+    let settings = &shared.settings;
+    let [answers, authorities, additionals] = message.sections();
     event.put(&fields::ANSWERS_COUNT, answers.len());
     event.put(&fields::AUTHORITIES_COUNT, authorities.len());
     event.put(&fields::ADDITIONALS_COUNT, additionals.len());
-    let wanted = |flag: &Flag, records: &Vec<Record>| flag.0 && !records.is_empty();
+    let wanted = |flag: &Flag, records: &[Record]| flag.0 && !records.is_empty();
     let more = wanted(&settings.include_authorities, authorities) || wanted(&settings.include_additionals, additionals);
     if answers.is_empty() && !more {
         return;
     }
-    let mut resolved: Vec<IpAddr> = Vec::with_capacity(answers.len());
-    let mut objects = Vec::with_capacity(answers.len());
-    let mut making = Records::new();
+    let mut resolved: SmallVec<[IpAddr; 4]> = SmallVec::new();
+    let mut objects: SmallVec<[Value; 4]> = SmallVec::new();
+    let mut making = shared.records.lock().unwrap_or_else(PoisonError::into_inner);
+    making.begin();
     for record in answers {
         if let Some(address) = data::address_of(bytes, record)
             && !resolved.contains(&address)
@@ -499,7 +505,7 @@ fn describe(message: &Message, bytes: &[u8]) -> String {
         );
     }
     let mut data = Data::new();
-    for (title, records) in ["ANSWER", "AUTHORITY", "ADDITIONAL"].into_iter().zip(&message.sections) {
+    for (title, records) in ["ANSWER", "AUTHORITY", "ADDITIONAL"].into_iter().zip(message.sections()) {
         if records.is_empty() {
             continue;
         }
