@@ -27,6 +27,8 @@ pub(crate) const WRITE_QUEUE: usize = 32;
 pub(crate) const COMMIT_BYTES: u64 = 1 << 20;
 /// Commits come no faster than this, so that small batches of many sources share one.
 const COMMIT_LEAST: Duration = Duration::from_millis(20);
+/// The longest pause, after which the clock is looked at: segments are closed and removed by it.
+const PAUSE: Duration = Duration::from_millis(500);
 /// How long a failing disk is left alone before the next attempt.
 const DISK_RETRY: Duration = Duration::from_millis(250);
 /// Below so much free space a disk is nearly full.
@@ -318,11 +320,11 @@ impl Writing {
     /// How long to wait for more, so long after the last commit.
     fn patience(&self, since: Duration) -> Duration {
         if !self.writer.is_dirty() {
-            Duration::from_millis(500)
+            PAUSE
         } else if self.waiting >= self.commit_bytes {
             COMMIT_LEAST
         } else {
-            self.commit_every.saturating_sub(since)
+            self.commit_every.saturating_sub(since).min(PAUSE)
         }
     }
 
