@@ -257,7 +257,7 @@ impl Matcher {
         }
         let id = dissected.community_id();
         let holds = |own: &Own| match own {
-            Own::CommunityId(wanted) => id.is_some_and(|id| wanted == id.as_str()),
+            Own::CommunityId(wanted) => id.is_some_and(|id| wanted.as_bytes() == id.text()),
             Own::SentBy(wanted) => (wanted.ip(), wanted.port()) == (from.address, from.port),
         };
         let truths = self.own.iter().enumerate().map(|(n, own)| usize::from(holds(own)) << n).sum();

@@ -238,7 +238,7 @@ impl Context<'_> {
             Some(word) => event.put(&common::NETWORK_TRANSPORT, word),
             None => event.put_display(&common::NETWORK_TRANSPORT, self.flow.protocol),
         }
-        event.put_bytes(&common::NETWORK_COMMUNITY_ID, self.flow.community_id().as_bytes());
+        put_community_id(&mut event, self.flow);
         event.put(&common::EVENT_KIND, "event");
         event.put(&common::EVENT_CATEGORY, Value::Words(&["network"]));
         event.put(&common::EVENT_DATASET, event_type);
@@ -321,6 +321,12 @@ impl Context<'_> {
         }
         self.out.event(event, self.completing);
     }
+}
+
+/// Sets the name that a flow has in all products.
+pub(crate) fn put_community_id(event: &mut Event, flow: &FlowInfo) {
+    let id = event.base64(CommunityId::PREFIX, flow.community_id().digest(), true);
+    event.put(&common::NETWORK_COMMUNITY_ID, id);
 }
 
 fn is_private(address: IpAddr) -> bool {

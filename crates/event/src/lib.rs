@@ -123,6 +123,7 @@ impl Event {
     }
 
     /// Sets a field to bytes from a peer, taken as UTF-8; what is none becomes U+FFFD.
+    #[inline]
     pub fn put_bytes(&mut self, field: &'static Field, bytes: &[u8]) {
         let value = self.bytes(bytes);
         self.parts.fields.push((field, value));
@@ -135,22 +136,33 @@ impl Event {
     }
 
     /// Keeps a text in the event and hands out the value that stands for it, for use in lists and objects.
+    // Here and below: a span comes back in a register. A whole value would come back in memory, in pieces that the processor must
+    // have stored before it can copy the value as one.
     #[inline]
     pub fn text(&mut self, text: &str) -> Value {
+        Value::Text(self.keep_text(text))
+    }
+
+    /// Keeps a text in the event as the key of a member.
+    #[inline]
+    pub fn text_key(&mut self, text: &str) -> Key {
+        Key::Text(self.keep_text(text))
+    }
+
+    #[inline]
+    fn keep_text(&mut self, text: &str) -> Span {
         let start = self.parts.text.len();
         self.parts.text.extend_from_slice(text.as_bytes());
         self.since(start)
     }
 
-    /// Keeps a text in the event as the key of a member.
-    pub fn text_key(&mut self, text: &str) -> Key {
-        let start = self.parts.text.len();
-        self.parts.text.extend_from_slice(text.as_bytes());
-        Key::Text(Span::since(start, self.parts.text.len()))
+    /// Like [`Event::text`] for bytes from a peer.
+    #[inline]
+    pub fn bytes(&mut self, bytes: &[u8]) -> Value {
+        Value::Text(self.keep_bytes(bytes))
     }
 
-    /// Like [`Event::text`] for bytes from a peer.
-    pub fn bytes(&mut self, bytes: &[u8]) -> Value {
+    fn keep_bytes(&mut self, bytes: &[u8]) -> Span {
         let (start, text) = (self.parts.text.len(), &mut self.parts.text);
         if bytes.is_ascii() {
             text.extend_from_slice(bytes);
@@ -166,43 +178,84 @@ impl Event {
     }
 
     /// Like [`Event::text`] for a text in parts.
+    #[inline]
     pub fn joined(&mut self, parts: &[&str]) -> Value {
         let start = self.parts.text.len();
         for part in parts {
             self.parts.text.extend_from_slice(part.as_bytes());
         }
+        Value::Text(self.since(start))
+    }
+
+    /// Like [`Event::text`] for bytes in base64 behind a prefix; without the padding at the end if not `padded`.
+    #[inline]
+    pub fn base64(&mut self, prefix: &'static str, bytes: &[u8], padded: bool) -> Value {
+        let mut span = self.keep_base64(prefix, bytes);
+        if !padded {
+            span.length -= (3 - bytes.len() as u32 % 3) % 3;
+        }
+        Value::Text(span)
+    }
+
+    fn keep_base64(&mut self, prefix: &str, bytes: &[u8]) -> Span {
+        let start = self.parts.text.len();
+        self.parts.text.extend_from_slice(prefix.as_bytes());
+        packet::base64::append(bytes, &mut self.parts.text);
         self.since(start)
     }
 
     /// Like [`Event::text`] for the digits of a number, where a number is told as a text.
+    #[inline]
     pub fn digits(&mut self, number: impl Into<u64>) -> Value {
+        Value::Text(self.keep_digits(number.into()))
+    }
+
+    fn keep_digits(&mut self, number: u64) -> Span {
         let start = self.parts.text.len();
-        let (digits, from) = json::digits(number.into());
+        let (digits, from) = json::digits(number);
         self.parts.text.extend_from_slice(digits.get(from..json::DIGITS).unwrap_or_default());
         self.since(start)
     }
 
     /// Like [`Event::text`] for an address, where it is told as a text.
+    #[inline]
     pub fn address(&mut self, address: IpAddr) -> Value {
+        Value::Text(self.keep_address(address))
+    }
+
+    fn keep_address(&mut self, address: IpAddr) -> Span {
         let start = self.parts.text.len();
-        let (text, length) = json::ip_text(address);
-        self.parts.text.extend_from_slice(text.get(..length).unwrap_or_default());
+        match address {
+            IpAddr::V4(address) => {
+                let (text, length) = json::ipv4_text(address);
+                self.parts.text.extend_from_slice(&text);
+                self.parts.text.truncate(start + length);
+            }
+            IpAddr::V6(address) => return self.keep_display(address),
+        }
         self.since(start)
     }
 
     /// Like [`Event::text`] for what can be formatted.
+    #[inline]
     pub fn display(&mut self, text: impl fmt::Display) -> Value {
+        Value::Text(self.keep_display(text))
+    }
+
+    fn keep_display(&mut self, text: impl fmt::Display) -> Span {
         let start = self.parts.text.len();
         // Writing into memory fails only if a Display implementation says so; then what was written stands.
         let _ = io::Write::write_fmt(&mut self.parts.text, format_args!("{text}"));
         self.since(start)
     }
 
-    fn since(&self, start: usize) -> Value {
-        Value::Text(Span::since(start, self.parts.text.len()))
+    #[inline]
+    fn since(&self, start: usize) -> Span {
+        Span::since(start, self.parts.text.len())
     }
 
     /// A list of these values.
+    #[inline]
     pub fn list(&mut self, values: impl IntoIterator<Item = impl Into<Value>>) -> Value {
         let start = self.parts.items.len();
         self.parts.items.extend(values.into_iter().map(Into::into));
@@ -216,10 +269,17 @@ impl Event {
     }
 
     /// An object of these members, in their order.
+    #[inline]
     pub fn object<K: Into<Key>>(&mut self, members: impl IntoIterator<Item = (K, Value)>) -> Value {
+        Value::Object(self.members_of(members))
+    }
+
+    /// What that object consists of.
+    #[inline]
+    pub fn members_of<K: Into<Key>>(&mut self, members: impl IntoIterator<Item = (K, Value)>) -> Members {
         let start = self.parts.members.len();
         self.parts.members.extend(members.into_iter().map(|(key, value)| (key.into(), value)));
-        Value::Object(Members(Span::since(start, self.parts.members.len())))
+        Members(Span::since(start, self.parts.members.len()))
     }
 
     /// An object of the members of another one of this event, and one more.

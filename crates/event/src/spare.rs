@@ -38,23 +38,30 @@ impl Parts {
         })
     }
 
+    fn clear(&mut self) {
+        self.fields.clear();
+        self.text.clear();
+        self.items.clear();
+        self.members.clear();
+    }
+
     /// Keeps the room of an event that is gone.
-    pub(crate) fn give_back(mut self) {
+    pub(crate) fn give_back(self) {
         let is_large = self.fields.capacity() > FIELDS_MAX
             || self.text.capacity() > TEXT_MAX
             || self.items.capacity().max(self.members.capacity()) > NESTED_MAX;
         if is_large {
             return;
         }
-        self.fields.clear();
-        self.text.clear();
-        self.items.clear();
-        self.members.clear();
         // When a thread ends there may be no place for it any more: then it is freed.
         let _ = SPARE.try_with(|spare| {
             let mut spare = spare.borrow_mut();
             if spare.len() < KEPT {
                 spare.push(self);
+                // Emptied where it lies: what has just been changed in pieces could not be moved as one without waiting.
+                if let Some(kept) = spare.last_mut() {
+                    kept.clear();
+                }
             }
         });
     }

@@ -13,10 +13,13 @@ pub fn encode<'o>(bytes: &[u8], out: &'o mut [u8]) -> &'o [u8] {
     let digit = |word: u32, shift: u32| ALPHABET[(word >> shift) as usize & 63];
     let mut written = 0;
     let mut rest = bytes;
-    while let (Some(place), [a, b, c, d, e, f, more @ ..]) =
-        (out.get_mut(written..).and_then(<[u8]>::first_chunk_mut::<8>), rest)
+    while let (Some(place), Some((six, more))) =
+        (out.get_mut(written..).and_then(<[u8]>::first_chunk_mut::<8>), rest.split_first_chunk::<6>())
     {
-        *place = eight(u64::from_be_bytes([0, 0, *a, *b, *c, *d, *e, *f]));
+        *place = eight(match rest.first_chunk() {
+            Some(more) => u64::from_be_bytes(*more) >> 16,
+            None => six.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte)),
+        });
         written += 8;
         rest = more;
     }

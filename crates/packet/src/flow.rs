@@ -200,32 +200,41 @@ impl fmt::Debug for FlowKey {
     }
 }
 
-/// A Community ID, version 1: `1:` and 28 characters of base64.
+/// A Community ID, version 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CommunityId([u8; 30]);
+pub struct CommunityId([u8; 20]);
 
 impl CommunityId {
-    /// Its text.
-    pub fn as_str(&self) -> &str {
-        // Only ASCII is ever written into it.
-        std::str::from_utf8(&self.0).unwrap_or("")
+    /// What its text begins with; behind that stands the digest in base64.
+    pub const PREFIX: &'static str = "1:";
+
+    fn of(input: &[u8]) -> Self {
+        Self(Sha1::digest(input).into())
     }
 
-    /// The same as bytes.
-    pub const fn as_bytes(&self) -> &[u8] {
+    /// The SHA-1 that it consists of.
+    pub const fn digest(&self) -> &[u8; 20] {
         &self.0
+    }
+
+    /// Its text: `1:` and 28 characters of base64.
+    pub fn text(&self) -> [u8; 30] {
+        let mut text = *b"1:0000000000000000000000000000";
+        base64::encode(&self.0, &mut text[Self::PREFIX.len()..]);
+        text
     }
 }
 
 impl fmt::Display for CommunityId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        // Only ASCII is ever written into it.
+        f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 
 impl fmt::Debug for CommunityId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -260,6 +269,21 @@ pub fn community_id(source: Endpoint, destination: Endpoint, protocol: u8) -> Co
             None => one_way = true,
         }
     }
+    let with_ports =
+        matches!(protocol, protocol::ICMP | protocol::TCP | protocol::UDP | protocol::ICMPV6 | protocol::SCTP);
+    if let (IpAddr::V4(from), IpAddr::V4(to), true) = (source.address, destination.address, with_ports) {
+        // What is hashed of most flows, made within one word: seed (16 bits), addresses, protocol, a zero, ports.
+        let (mut from, mut to) = ((from.to_bits(), from_port), (to.to_bits(), to_port));
+        if !one_way && to < from {
+            (from, to) = (to, from);
+        }
+        let input = u128::from(from.0) << 80
+            | u128::from(to.0) << 48
+            | u128::from(protocol) << 40
+            | u128::from(from.1) << 16
+            | u128::from(to.1);
+        return CommunityId::of(&input.to_be_bytes());
+    }
     let (mut from, mut to) = (source.address, destination.address);
     if !one_way && (to, to_port) < (from, from_port) {
         std::mem::swap(&mut from, &mut to);
@@ -278,14 +302,11 @@ pub fn community_id(source: Endpoint, destination: Endpoint, protocol: u8) -> Co
         }
     }
     put(&[protocol, 0]);
-    if matches!(protocol, protocol::ICMP | protocol::TCP | protocol::UDP | protocol::ICMPV6 | protocol::SCTP) {
+    if with_ports {
         put(&from_port.to_be_bytes());
         put(&to_port.to_be_bytes());
     }
-    let digest = Sha1::digest(&input[..length]);
-    let mut text = *b"1:0000000000000000000000000000";
-    base64::encode(&digest, &mut text[2..]);
-    CommunityId(text)
+    CommunityId::of(&input[..length])
 }
 
 #[cfg(test)]
@@ -299,9 +320,9 @@ mod tests {
 
     fn check(from: &str, from_port: u16, to: &str, to_port: u16, protocol: u8, expect: &str) {
         let (from, to) = (end(from, from_port), end(to, to_port));
-        assert_eq!(community_id(from, to, protocol).as_str(), expect, "{from} {to} {protocol}");
+        assert_eq!(community_id(from, to, protocol).to_string(), expect, "{from} {to} {protocol}");
         if !matches!(protocol, protocol::ICMP | protocol::ICMPV6) {
-            assert_eq!(community_id(to, from, protocol).as_str(), expect, "reversed {from} {to} {protocol}");
+            assert_eq!(community_id(to, from, protocol).to_string(), expect, "reversed {from} {to} {protocol}");
         }
     }
 

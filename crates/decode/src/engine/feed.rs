@@ -5,7 +5,7 @@ use super::recognise::{Active, Decision, Sampled, decide_stream};
 use super::{Emit, Flow, Slot};
 use crate::context::{Common, Context, FlowInfo, PacketInfo};
 use crate::decoder::{Close, FlowDecoder, Side, Verdict};
-use crate::stream::Piece;
+use crate::stream::{Piece, Trail};
 
 /// Brings pieces of a stream to the flow's decoder, or to those that may recognise it.
 pub(super) struct Feed<'a> {
@@ -21,7 +21,7 @@ impl Feed<'_> {
     #[inline]
     pub(super) fn pieces(&mut self, flow: &mut Flow, side: Side, pieces: &[Piece], payload: &[u8]) {
         // Nobody misses bytes that nobody decodes.
-        if !pieces.is_empty() && !matches!(flow.slot, Slot::Unknown) {
+        if !pieces.is_empty() && !matches!(flow.slot, Slot::Unknown(_)) {
             self.run(flow, side, pieces, payload, true);
         }
     }
@@ -56,7 +56,7 @@ impl Feed<'_> {
         }
         let packet = self.packet;
         match &mut flow.slot {
-            Slot::Unknown => {}
+            Slot::Unknown(_) => {}
             Slot::Decoder(decoder, number) => {
                 let mut context =
                     Context { flow: &mut flow.info, packet, common: self.common, out: self.out, completing };
@@ -86,7 +86,7 @@ impl Feed<'_> {
             };
             match decide_stream(flow, self.active, self.ports, self.common, sides, self.packet.time) {
                 Decision::Nobody => {
-                    flow.slot = Slot::Unknown;
+                    flow.slot = Slot::Unknown(Trail::default());
                     return;
                 }
                 Decision::Later => {
@@ -104,7 +104,7 @@ impl Feed<'_> {
                     let kept = kept.map(|(side, packet, bytes)| (*side, *packet, bytes.as_slice()));
                     let pieces = kept.chain(sampled.is_none().then_some(newest));
                     if self.replay(flow, &mut decoder, pieces, completing) {
-                        flow.slot = Slot::Decoder(decoder, number);
+                        flow.slot = Slot::decoder(decoder, number);
                         return;
                     }
                     flow.refused |= 1 << number;
@@ -133,7 +133,7 @@ impl Feed<'_> {
     fn gap(&mut self, flow: &mut Flow, side: Side, length: u64, completing: bool) {
         let packet = self.packet;
         match &mut flow.slot {
-            Slot::Unknown => {}
+            Slot::Unknown(_) => {}
             Slot::Undecided(sampled) => {
                 // What was not recognised before the hole will not be by what stands behind it, put together.
                 *sampled = None;

@@ -15,7 +15,7 @@ use crate::flow::report::Reports;
 use crate::flow::table::{Handle, Keyed, List, Table};
 use crate::fragments::Fragments;
 use crate::protocols;
-use crate::stream::{Connection, Oddity, Piece};
+use crate::stream::{Connection, Oddity, Piece, Trail};
 use event::Observer;
 use packet::flow::{Direction, FlowKey};
 use packet::net::{self, Dissected, Follow, Tcp, Transport};
@@ -75,10 +75,20 @@ struct Cost {
 enum Slot {
     /// Nothing has been seen that could be decoded, or nobody has recognised it yet.
     Undecided(Option<Box<Sampled>>),
-    /// A decoder, and which protocol it is.
-    Decoder(Box<dyn FlowDecoder>, usize),
-    /// Nobody will.
-    Unknown,
+    /// A decoder, and which of the active protocols it is.
+    Decoder(Box<dyn FlowDecoder>, u8),
+    /// Nobody will. Of a connection only its trail is kept then.
+    Unknown(Trail),
+}
+
+// Every flow has one.
+const _: () = assert!(size_of::<Slot>() <= 24);
+
+impl Slot {
+    /// `number` is below [`NO_PROTOCOL`], as there are no more protocols.
+    fn decoder(decoder: Box<dyn FlowDecoder>, number: usize) -> Self {
+        Self::Decoder(decoder, number as u8)
+    }
 }
 
 struct Flow {
@@ -226,7 +236,9 @@ impl Engine {
         self.counters.packets += 1;
         let packet = &frame.packet;
         let follow = if self.common.profile == Profile::Packetbeat { Follow::IpInIp } else { Follow::All };
-        let dissected = net::dissect_following(frame.interface.link_type, packet.data, packet.original_length, follow);
+        let mut dissected = Dissected::of_nothing(packet.data);
+        net::dissect_into(&mut dissected, frame.interface.link_type, packet.original_length, follow);
+        let dissected = &dissected;
         self.counters.odd += u64::from(!dissected.anomalies.is_empty());
         let Some(network) = &dissected.network else {
             self.counters.not_ip += 1;
@@ -236,14 +248,14 @@ impl Engine {
             let limit = self.limits.fragment_bytes;
             let whole = self.fragments.add(network, fragment, packet.original_length, packet.time, limit);
             if let Some(whole) = whole {
-                let dissected = net::dissect_reassembled(&dissected, &whole.payload, follow);
+                let dissected = net::dissect_reassembled(dissected, &whole.payload, follow);
                 let cost = Cost { packets: whole.packets, bytes: whole.wire_bytes };
                 self.dissected(frame, &dissected, cost, out);
             }
             return;
         }
         let cost = Cost { packets: 1, bytes: packet.original_length.into() };
-        self.dissected(frame, &dissected, cost, out);
+        self.dissected(frame, dissected, cost, out);
     }
 
     fn dissected(&mut self, frame: &Frame<'_>, dissected: &Dissected<'_>, cost: Cost, out: &mut dyn Emit) {
@@ -281,7 +293,11 @@ impl Engine {
         {
             let reused = self.table.get_mut(handle).is_some_and(|flow| {
                 let side = side_of(flow.first_direction, direction);
-                flow.connection.as_ref().is_some_and(|connection| connection.is_reused_by(side, tcp))
+                match (&flow.connection, &flow.slot) {
+                    (Some(connection), _) => connection.is_reused_by(side, tcp),
+                    (None, Slot::Unknown(trail)) => trail.is_reused_by(side, tcp),
+                    (None, _) => false,
+                }
             });
             if reused {
                 self.end_flow(handle, out);
@@ -432,6 +448,10 @@ impl Engine {
     ) {
         let Some(flow) = self.table.get_mut(handle) else { return };
         let side = side_of(flow.first_direction, direction);
+        if let Slot::Unknown(trail) = &mut flow.slot {
+            trail.segment(side, tcp, dissected.payload_wire);
+            return;
+        }
         let mut connection = flow.connection.take().unwrap_or_default();
         let before = connection.held_bytes();
         let was_finished = [connection.is_finished(Side::First), connection.is_finished(Side::Second)];
@@ -451,10 +471,8 @@ impl Engine {
         };
         feed.pieces(flow, side.other(), &pieces, &[]);
         pieces.clear();
-        let payload = if matches!(flow.slot, Slot::Unknown) { &[] } else { dissected.payload };
-        let cut = dissected.payload_wire.saturating_sub(payload.len() as u32);
-        let oddity = connection.segment(side, tcp, payload, cut, limit, &mut pieces);
-        feed.pieces(flow, side, &pieces, payload);
+        let oddity = connection.segment(side, tcp, dissected.payload, dissected.payload_cut(), limit, &mut pieces);
+        feed.pieces(flow, side, &pieces, dissected.payload);
         if oddity == Some(Oddity::OverlapDiffers) {
             // The first copy was kept. The flow's next event says so.
             self.counters.stream_overlaps += 1;
@@ -475,12 +493,14 @@ impl Engine {
                 }
             }
         }
-        if matches!(flow.slot, Slot::Unknown) {
-            connection.forget();
+        self.pieces = pieces;
+        if let Slot::Unknown(trail) = &mut flow.slot {
+            *trail = Trail::from(&*connection);
+            self.held_bytes = self.held_bytes.saturating_sub(before);
+            return;
         }
         self.held_bytes = (self.held_bytes + connection.held_bytes()).saturating_sub(before);
         flow.connection = Some(connection);
-        self.pieces = pieces;
         schedule(flow, handle, &mut self.due, &mut self.quiet_until);
     }
 
@@ -555,7 +575,7 @@ impl Engine {
         let of_flow = |flow: &Flow| {
             let open = match &flow.slot {
                 Slot::Decoder(decoder, _) => decoder.oldest_needed(),
-                Slot::Undecided(_) | Slot::Unknown => None,
+                Slot::Undecided(_) | Slot::Unknown(_) => None,
             };
             let reported = self.flows_config.enabled.0.then_some(flow.info.began.packet);
             match (open, reported) {

@@ -5,6 +5,7 @@ use super::{Flow, Slot};
 use crate::config::Profile;
 use crate::context::{Common, PacketInfo};
 use crate::decoder::{Factory, FlowDecoder, Protocol, Recognition, Sample, Side};
+use crate::stream::Trail;
 use packet::Timestamp;
 use packet::flow::protocol;
 use std::sync::Arc;
@@ -74,22 +75,22 @@ pub(super) fn decide_datagrams(
         let stands_for = |one: &Active| one.protocol.ip_protocols.contains(&flow.info.protocol);
         flow.slot = match active.iter().position(stands_for) {
             Some(number) if flow.refused & 1 << number == 0 => {
-                Slot::Decoder(active[number].factory.decoder(&flow.info, None), number)
+                Slot::decoder(active[number].factory.decoder(&flow.info, None), number)
             }
-            _ => Slot::Unknown,
+            _ => Slot::Unknown(Trail::default()),
         };
         return;
     }
     if let Some((number, decoder)) = announced(flow, active, common, now) {
-        flow.slot = Slot::Decoder(decoder, number);
+        flow.slot = Slot::decoder(decoder, number);
         return;
     }
     if let Some(number) = by_port(flow, active, ports, false) {
-        flow.slot = Slot::Decoder(active[number].factory.decoder(&flow.info, None), number);
+        flow.slot = Slot::decoder(active[number].factory.decoder(&flow.info, None), number);
         return;
     }
     if common.profile == Profile::Packetbeat {
-        flow.slot = Slot::Unknown;
+        flow.slot = Slot::Unknown(Trail::default());
         return;
     }
     let sample = Sample {
@@ -105,7 +106,7 @@ pub(super) fn decide_datagrams(
         }
         match one.protocol.recognise.map(|recognise| recognise(&sample)) {
             Some(Recognition::Yes) => {
-                flow.slot = Slot::Decoder(one.factory.decoder(&flow.info, None), number);
+                flow.slot = Slot::decoder(one.factory.decoder(&flow.info, None), number);
                 return;
             }
             Some(Recognition::Maybe) => later = later.or(Some(number)),
@@ -114,9 +115,9 @@ pub(super) fn decide_datagrams(
     }
     if let Some(number) = later {
         // A decoder on trial: it says nothing until it is sure, and gives the flow back if it never is.
-        flow.slot = Slot::Decoder(active[number].factory.decoder(&flow.info, None), number);
+        flow.slot = Slot::decoder(active[number].factory.decoder(&flow.info, None), number);
     } else if flow.info.packets[0] + flow.info.packets[1] > SAMPLE_DATAGRAMS {
-        flow.slot = Slot::Unknown;
+        flow.slot = Slot::Unknown(Trail::default());
     }
 }
 

@@ -1,8 +1,7 @@
 //! Flow events, as Packetbeat has them: both sides' packets and bytes, from time to time and at the end.
 
-use crate::context::FlowInfo;
+use crate::context::{FlowInfo, put_community_id};
 use event::{Event, Observer, Origin, Value, common};
-use packet::base64;
 use packet::flow::protocol;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -80,7 +79,7 @@ fn put_identity(event: &mut Event, flow: &FlowInfo) {
         Some(word) => event.put(&common::NETWORK_TRANSPORT, word),
         None => event.put_display(&common::NETWORK_TRANSPORT, flow.protocol),
     }
-    event.put_bytes(&common::NETWORK_COMMUNITY_ID, flow.community_id().as_bytes());
+    put_community_id(event, flow);
     match flow.vlans.as_slice() {
         [] => {}
         [one] => event.put(&FLOW_VLAN, *one),
@@ -117,10 +116,8 @@ fn put_id(event: &mut Event, flow: &FlowInfo) {
         protocol::UDP => id.add(Id::UDP, ordered(&from, &to)),
         _ => {}
     }
-    let mut text = [0; base64::length(ID_MAX)];
-    let text = base64::encode(id.bytes(), &mut text);
-    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
-    event.put_bytes(&FLOW_ID, text.get(..text.len() - padding).unwrap_or_default());
+    let id = event.base64("", id.bytes(), false);
+    event.put(&FLOW_ID, id);
 }
 
 /// Both directions must give the same id: the lower address of each layer stands first.

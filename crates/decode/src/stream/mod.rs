@@ -4,6 +4,10 @@
 //! A hole is waited for until its bytes come, until the other side acknowledges what lies behind it (then it arrived
 //! there and was lost by our capture only), or until a bound is reached; then it is told as a gap.
 
+mod trail;
+
+pub(crate) use trail::Trail;
+
 use crate::decoder::Side;
 use packet::net::Tcp;
 use std::collections::VecDeque;
@@ -30,7 +34,7 @@ pub enum Oddity {
 const OVERHEAD_BYTES: usize = 64;
 
 /// One direction of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Half {
     /// Sequence number of the next byte to hand out; none before the first packet.
     next: Option<u32>,
@@ -95,6 +99,8 @@ fn distance(a: u32, b: u32) -> i32 {
 }
 
 impl Half {
+    const NEW: Self = Self { next: None, early: None, recent: None, finished: false, fin_at: None, began_at: None };
+
     fn held_bytes(&self) -> usize {
         self.early.as_ref().map_or(0, |early| early.bytes)
     }
@@ -195,21 +201,22 @@ impl Early {
 }
 
 /// Both directions of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Connection {
     halves: [Half; 2],
     /// Whether it was broken off.
     pub reset: bool,
 }
 
-impl Connection {
-    /// Nobody wants its bytes: what was kept to compare them with goes.
-    pub fn forget(&mut self) {
-        for half in &mut self.halves {
-            half.recent = None;
-        }
+impl Default for Connection {
+    fn default() -> Self {
+        /// As a constant it is copied from where nobody has written to a moment ago.
+        const NEW: Connection = Connection { halves: [Half::NEW, Half::NEW], reset: false };
+        NEW
     }
+}
 
+impl Connection {
     /// Bytes that wait for what comes before them.
     pub fn held_bytes(&self) -> usize {
         self.halves[0].held_bytes() + self.halves[1].held_bytes()
@@ -217,19 +224,7 @@ impl Connection {
 
     /// Whether a SYN of a new connection came although this one has data: the ports are used again.
     pub fn is_reused_by(&self, side: Side, tcp: &Tcp<'_>) -> bool {
-        let half = &self.halves[side.index()];
-        if !tcp.flags.syn() || tcp.flags.ack() {
-            return false;
-        }
-        if half.began_at == Some(tcp.sequence.wrapping_add(1)) {
-            // The same SYN again: sent again, or seen again.
-            return false;
-        }
-        let ended = self.reset || self.halves.iter().all(|half| half.finished) || half.finished;
-        match half.next {
-            Some(next) => ended || distance(tcp.sequence.wrapping_add(1), next).unsigned_abs() > 1 << 20,
-            None => self.halves[side.other().index()].next.is_some() && ended,
-        }
+        tcp.flags.syn() && Trail::from(self).is_reused_by(side, tcp)
     }
 
     /// Whether both sides have said that they are done, or one broke it off.

@@ -7,8 +7,8 @@ use crate::{Event, Extra, ExtraValue, Key, Schema, Value};
 use hashbrown::HashMap;
 use out::{Out, PADDING};
 use packet::Timestamp;
-use packet::time::TimeText;
-use std::net::IpAddr;
+use packet::time::{TimeText, four_digits};
+use std::net::{IpAddr, Ipv4Addr};
 use words::Words;
 
 /// Writes events as JSON. Keeps its working memory from event to event.
@@ -17,8 +17,8 @@ pub struct JsonWriter<'s> {
     schema: &'s Schema,
     /// What tells the present event's shape from others.
     key: Vec<u64>,
-    /// The shape that was written last, and what told it from others: many events of one kind follow each other.
-    last: (Vec<u64>, usize),
+    /// Numbers of the shapes that were written lately, the last first: many events of one kind follow each other.
+    recent: [usize; RECENT],
     /// Numbers of the shapes already found: events of one kind come in few.
     known: HashMap<Box<[u64]>, usize>,
     shapes: Vec<Shape>,
@@ -32,6 +32,8 @@ pub struct JsonWriter<'s> {
 /// How events with the same fields, put in the same order, are written: everything but the values that differ.
 #[derive(Debug, Default)]
 struct Shape {
+    /// What tells it from others.
+    key: Box<[u64]>,
     /// What stands before each value, one after the other, and behind the last; then padding.
     text: Vec<u8>,
     /// In the order in which they are written: where the text before the value ends, and the place of the field.
@@ -40,6 +42,8 @@ struct Shape {
     end: usize,
 }
 
+/// So many shapes are looked at before they are looked for.
+const RECENT: usize = 4;
 /// Shapes of events that are remembered; then it begins anew, without constants in them.
 const SHAPES_MAX: usize = 1024;
 /// A line that was longer than this does not keep its memory.
@@ -51,7 +55,7 @@ impl<'s> JsonWriter<'s> {
         Self {
             schema,
             key: Vec::with_capacity(128),
-            last: (Vec::new(), 0),
+            recent: [0; RECENT],
             known: HashMap::new(),
             shapes: Vec::new(),
             with_constants: true,
@@ -70,16 +74,19 @@ impl<'s> JsonWriter<'s> {
         let (extras, extra_count) = extras_of(event);
         let extras = extras.get(..extra_count).unwrap_or_default();
         self.set_key(event, extras);
-        if self.key != self.last.0 {
-            let number = match self.known.get(self.key.as_slice()) {
-                Some(number) => *number,
-                None => self.remember(event, extras),
-            };
-            self.last.0.clone_from(&self.key);
-            self.last.1 = number;
+        let is_it = |number: &usize| self.shapes.get(*number).is_some_and(|shape| *shape.key == *self.key);
+        match self.recent.iter().position(is_it) {
+            Some(at) => self.recent.swap(0, at),
+            None => {
+                let number = match self.known.get(self.key.as_slice()) {
+                    Some(number) => *number,
+                    None => self.remember(event, extras),
+                };
+                self.recent.rotate_right(1);
+                self.recent[0] = number;
+            }
         }
-        let number = self.last.1;
-        let Some(shape) = self.shapes.get(number) else { return &[] };
+        let Some(shape) = self.shapes.get(self.recent[0]) else { return &[] };
 
         let mut writing =
             Writing { event, out: Out::new(&mut self.line), times: &mut self.times, words: &mut self.words };
@@ -134,9 +141,9 @@ impl<'s> JsonWriter<'s> {
             self.set_key(event, extras);
         }
         let number = self.shapes.len();
-        let shape = self.shape(event, extras);
+        let shape = Shape { key: self.key.as_slice().into(), ..self.shape(event, extras) };
+        self.known.insert(shape.key.clone(), number);
         self.shapes.push(shape);
-        self.known.insert(self.key.as_slice().into(), number);
         number
     }
 
@@ -306,9 +313,7 @@ impl Writing<'_> {
         if let Key::Static(word) = key
             && let Some(word) = self.words.get(word)
         {
-            let mut text = word.text;
-            text[0] = before;
-            self.out.part(&text, word.end);
+            self.out.part_behind(before, &word.text, word.end);
         } else {
             self.out.byte(before);
             self.out.string(key.bytes_in(self.event.text_bytes()));
@@ -365,9 +370,10 @@ impl Writing<'_> {
     }
 
     fn time(&mut self, time: Timestamp) {
-        let (text, length) = self.times.rfc3339(time);
+        let (second, rest, length) = self.times.rfc3339(time);
         self.out.byte(b'"');
-        self.out.part(text, length);
+        self.out.bytes(second);
+        self.out.part(&rest, length);
         self.out.byte(b'"');
     }
 }
@@ -378,15 +384,14 @@ pub(crate) const DIGITS: usize = 20;
 /// The digits of a number below 100,000,000 without leading zeros, and how many they are.
 #[inline]
 fn eight_digits(number: u32) -> ([u8; 8], usize) {
-    let pair = |number: u32| u32::from(u16::from_le_bytes(packet::time::PAIRS[(number % 100) as usize]));
-    let four = |number: u32| pair(number / 100) | pair(number) << 16;
     if number < 10_000 {
         let missing = u32::from(number < 1000) + u32::from(number < 100) + u32::from(number < 10);
-        let text = u64::from(four(number) >> (8 * missing));
+        let text = u64::from(four_digits(number) >> (8 * missing));
         return (text.to_le_bytes(), 4 - missing as usize);
     }
     let missing = u32::from(number < 10_000_000) + u32::from(number < 1_000_000) + u32::from(number < 100_000);
-    let text = (u64::from(four(number / 10_000)) | u64::from(four(number % 10_000)) << 32) >> (8 * missing);
+    let text =
+        (u64::from(four_digits(number / 10_000)) | u64::from(four_digits(number % 10_000)) << 32) >> (8 * missing);
     (text.to_le_bytes(), 8 - missing as usize)
 }
 
@@ -406,37 +411,38 @@ pub(crate) fn digits(mut number: u64) -> ([u8; 2 * DIGITS], usize) {
 }
 
 fn write_ip(address: IpAddr, out: &mut Out<'_>) {
-    let (text, length) = ip_text(address);
     out.byte(b'"');
-    out.part(&text, length);
-    out.byte(b'"');
-}
-
-/// An address as text, and its length: 39 bytes at most, or 45 where the last four bytes of IPv6 stand as an IPv4 address.
-pub(crate) fn ip_text(address: IpAddr) -> ([u8; 48], usize) {
-    let mut text = [0; 48];
     match address {
         IpAddr::V4(address) => {
-            let mut length = 0;
-            for octet in address.octets() {
-                text[length..length + 4].copy_from_slice(&OCTETS[usize::from(octet)]);
-                length += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
-            }
-            (text, length - 1)
+            let (text, length) = ipv4_text(address);
+            out.part(&text, length);
         }
         IpAddr::V6(address) => {
-            let mut cursor = std::io::Cursor::new(text);
-            // There is room for the longest.
-            let _ = std::io::Write::write_fmt(&mut cursor, format_args!("{address}"));
-            let length = cursor.position() as usize;
-            (cursor.into_inner(), length)
+            // There is room for the longest: 39 bytes, or 45 where the last four stand as an IPv4 address.
+            let mut text = [0; 48];
+            let mut rest = text.as_mut_slice();
+            let _ = std::io::Write::write_fmt(&mut rest, format_args!("{address}"));
+            let length = 48 - rest.len();
+            out.part(&text, length);
         }
     }
+    out.byte(b'"');
 }
 
-/// The decimal digits of each byte and a dot behind them.
+/// An IPv4 address as text, made within one word, and how many bytes of it count.
+#[inline]
+pub(crate) fn ipv4_text(address: Ipv4Addr) -> ([u8; 16], usize) {
+    let (mut text, mut length) = (0, 0);
+    for octet in address.octets() {
+        text |= u128::from(u32::from_le_bytes(OCTETS[usize::from(octet)])) << (8 * length);
+        length += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
+    }
+    (text.to_le_bytes(), length - 1)
+}
+
+/// The decimal digits of each byte and a dot behind them, then zeros.
 static OCTETS: [[u8; 4]; 256] = {
-    let mut texts = [[b'.'; 4]; 256];
+    let mut texts = [[0; 4]; 256];
     let mut octet = 0;
     while octet < 256 {
         let digits = [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
@@ -453,6 +459,7 @@ static OCTETS: [[u8; 4]; 256] = {
             from += 1;
             at += 1;
         }
+        texts[octet][at] = b'.';
         octet += 1;
     }
     texts
@@ -621,16 +628,22 @@ mod tests {
                 (Some(number), Some(&*number.to_string()))
             );
         }
-        for octet in 0..=255u8 {
-            for address in [IpAddr::from([octet, 1, 22, octet]), IpAddr::from([9, octet, octet, 250])] {
-                let (text, length) = ip_text(address);
-                assert_eq!(String::from_utf8_lossy(&text[..length]), address.to_string());
-            }
-        }
-        for address in ["::", "::ffff:192.168.100.200", "1111:2222:3333:4444:5555:6666:7777:8888"] {
-            let address: IpAddr = address.parse().unwrap();
-            let (text, length) = ip_text(address);
-            assert_eq!(String::from_utf8_lossy(&text[..length]), address.to_string());
+        let mut addresses: Vec<IpAddr> = ["::", "::ffff:192.168.100.200", "1111:2222:3333:4444:5555:6666:7777:8888"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        addresses
+            .extend((0..=255u8).flat_map(|octet| [[octet, 1, 22, octet], [9, octet, octet, 250]].map(IpAddr::from)));
+        for address in addresses {
+            let mut event = event();
+            event.put(&common::CLIENT_IP, address);
+            let text = event.address(address);
+            event.put(&DNSX, text);
+            let json = written(&event);
+            let expect = address.to_string();
+            assert_eq!(
+                (json["client"]["ip"].as_str(), json["dns-x"].as_str()),
+                (Some(expect.as_str()), Some(expect.as_str()))
+            );
         }
     }
 

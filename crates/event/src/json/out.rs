@@ -45,6 +45,16 @@ impl<'o> Out<'o> {
         }
     }
 
+    /// Appends the first `length` of these bytes, `first` in the place of the first of them.
+    #[inline]
+    pub(super) fn part_behind<const N: usize>(&mut self, first: u8, bytes: &[u8; N], length: usize) {
+        let start = self.at;
+        self.part(bytes, length);
+        if let Some(place) = self.bytes.get_mut(start) {
+            *place = first;
+        }
+    }
+
     #[inline]
     pub(super) fn byte(&mut self, byte: u8) {
         self.part(&[byte], 1);

@@ -419,9 +419,9 @@ pub struct Anomalies {
 }
 
 impl Anomalies {
-    pub(super) fn push(&mut self, anomaly: Anomaly, offset: usize) {
+    pub(super) fn push(&mut self, anomaly: Anomaly, offset: u32) {
         if let Some(place) = self.list.iter_mut().find(|place| place.is_none()) {
-            *place = Some(Noted { anomaly, offset: offset as u32 });
+            *place = Some(Noted { anomaly, offset });
         }
     }
 
@@ -461,7 +461,20 @@ pub struct Dissected<'a> {
     pub anomalies: Anomalies,
 }
 
-impl Dissected<'_> {
+impl<'a> Dissected<'a> {
+    /// Of a packet of these captured bytes, of which nothing is known yet.
+    #[inline]
+    pub fn of_nothing(data: &'a [u8]) -> Self {
+        Self {
+            link: Link::default(),
+            tunnels: Tunnels::default(),
+            network: None,
+            transport: Transport::None,
+            payload: data,
+            payload_wire: data.len() as u32,
+            anomalies: Anomalies::default(),
+        }
+    }
     /// How many bytes of the payload were on the wire but not captured.
     pub fn payload_cut(&self) -> u32 {
         self.payload_wire.saturating_sub(self.payload.len() as u32)

@@ -32,7 +32,7 @@ pub mod udp;
 pub mod vlan;
 pub mod vxlan;
 
-pub use dissect::{Follow, dissect, dissect_following, dissect_network, dissect_reassembled};
+pub use dissect::{Follow, dissect, dissect_following, dissect_into, dissect_network, dissect_reassembled};
 pub use dissected::{
     Anomalies, Anomaly, Dissected, Fragment, Icmp, Link, Mac, Network, Noted, Sctp, Tcp, TcpFlags, Transport, Tunnel,
     TunnelKind, Tunnels, Udp, Vlans,

@@ -2,7 +2,7 @@
 
 use super::message::{Record, append_name, is_pointer};
 use super::names;
-use event::{Event, Key, Value};
+use event::{Event, Key, Members, Value};
 use packet::cursor::{Cursor, Cut};
 use packet::time::PAIRS;
 use packet::{Timestamp, base64};
@@ -220,6 +220,7 @@ impl Data {
         Ok(())
     }
 
+    #[inline]
     fn value(&self, member: &Member, event: &mut Event) -> Value {
         match member {
             Member::Text(range) => event.bytes(self.buffer.get(range.clone()).unwrap_or_default()),
@@ -304,7 +305,7 @@ impl Records {
     }
 
     /// The record as an object: Packetbeat's members.
-    pub(super) fn object(&mut self, event: &mut Event, message: &[u8], record: &Record) -> Value {
+    pub(super) fn object(&mut self, event: &mut Event, message: &[u8], record: &Record) -> Members {
         self.data.read(message, record);
         let mut members = std::mem::take(&mut self.members);
         members.clear();
@@ -317,11 +318,12 @@ impl Records {
         for (key, member) in &self.data.members {
             put(key, self.data.value(member, event));
         }
-        let object = event.object(members.iter().copied());
+        let object = event.members_of(members.iter().copied());
         self.members = members;
         object
     }
 
+    #[inline]
     fn name(&mut self, event: &mut Event, message: &[u8], record: &Record) -> Value {
         let pointer = message.get(record.name..).and_then(<[u8]>::first_chunk).filter(|bytes| is_pointer(**bytes));
         if let (Some(bytes), Some((known, value))) = (pointer, self.pointer)

@@ -10,7 +10,7 @@ use crate::context::{Context, Exchange, FlowInfo, Seen};
 use crate::decoder::{Announced, Close, Factory, FlowDecoder, Protocol, Recognition, Sample, Side, Verdict};
 use crate::options::{Flag, Span};
 use data::{Data, Records};
-use event::{Event, Value, common};
+use event::{Event, Members, Value, common};
 use message::{Message, Record};
 use packet::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -448,7 +448,7 @@ fn put_records(event: &mut Event, shared: &Shared, message: &Message, bytes: &[u
         return;
     }
     let mut resolved: SmallVec<[IpAddr; 4]> = SmallVec::new();
-    let mut objects: SmallVec<[Value; 4]> = SmallVec::new();
+    let mut objects: SmallVec<[Members; 8]> = SmallVec::new();
     let mut making = shared.records.lock().unwrap_or_else(PoisonError::into_inner);
     making.begin();
     for record in answers {
@@ -460,15 +460,15 @@ fn put_records(event: &mut Event, shared: &Shared, message: &Message, bytes: &[u
         objects.push(making.object(event, bytes, record));
     }
     if !objects.is_empty() {
-        event.put_list(&fields::ANSWERS, objects);
+        event.put_list(&fields::ANSWERS, objects.drain(..).map(Value::Object));
     }
     for (flag, records, field) in [
         (&settings.include_authorities, authorities, &fields::AUTHORITIES),
         (&settings.include_additionals, additionals, &fields::ADDITIONALS),
     ] {
         if wanted(flag, records) {
-            let list: Vec<Value> = records.iter().map(|record| making.object(event, bytes, record)).collect();
-            event.put_list(field, list);
+            objects.extend(records.iter().map(|record| making.object(event, bytes, record)));
+            event.put_list(field, objects.drain(..).map(Value::Object));
         }
     }
     if !resolved.is_empty() {

@@ -5,7 +5,7 @@ use super::super::ethernet::{Ethernet, ethertype};
 use super::super::{Anomaly, Vlans, llc, mpls, ppp, vlan};
 use super::{Next, Step, Walk};
 
-impl<'a> Walk<'a> {
+impl<'a> Walk<'a, '_> {
     #[inline]
     pub(super) fn ethernet(&mut self) -> Step {
         let view = self.view(Ethernet::LENGTH, Ethernet::new)?;
@@ -34,7 +34,7 @@ impl<'a> Walk<'a> {
             }
             ethertype::MPLS | ethertype::MPLS_UPSTREAM => Ok(Next::Mpls),
             ethertype::PPPOE => {
-                let view = ppp::Pppoe::new(self.rest).ok_or(Anomaly::HeaderCut)?;
+                let view = ppp::Pppoe::new(self.rest()).ok_or(Anomaly::HeaderCut)?;
                 if !view.is_session() {
                     return Ok(Next::Done);
                 }
@@ -52,7 +52,7 @@ impl<'a> Walk<'a> {
             }
             ethertype::PPP => Ok(Next::Ppp),
             ethertype::MACSEC => {
-                let control = *self.rest.first().ok_or(Anomaly::HeaderCut)?;
+                let control = *self.rest().first().ok_or(Anomaly::HeaderCut)?;
                 if control & 0x0c != 0 {
                     return Ok(Next::Done); // encrypted
                 }
@@ -61,7 +61,7 @@ impl<'a> Walk<'a> {
             }
             ethertype::NSH => {
                 // RFC 8300: the length in words and what follows.
-                let [_, length, _, following] = self.rest.first_chunk().copied().ok_or(Anomaly::HeaderCut)?;
+                let [_, length, _, following] = self.rest().first_chunk().copied().ok_or(Anomaly::HeaderCut)?;
                 self.skip(usize::from(length & 0x3f) * 4)?;
                 Ok(match following {
                     1 => Next::Ipv4,
@@ -81,13 +81,13 @@ impl<'a> Walk<'a> {
 
     /// An EtherType that stands alone.
     pub(super) fn ethertype_field(&mut self) -> Step {
-        let [high, low] = self.rest.first_chunk().copied().ok_or(Anomaly::HeaderCut)?;
+        let [high, low] = self.rest().first_chunk().copied().ok_or(Anomaly::HeaderCut)?;
         self.skip(2)?;
         Ok(Next::EtherType(u16::from_be_bytes([high, low])))
     }
 
     pub(super) fn llc(&mut self) -> Step {
-        let Some(view) = llc::Llc::new(self.rest) else { return Ok(Next::Done) };
+        let Some(view) = llc::Llc::new(self.rest()) else { return Ok(Next::Done) };
         match view.triple() {
             [0xaa, 0xaa, 0x03] => {
                 self.skip(llc::Llc::LENGTH)?;
@@ -102,7 +102,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn snap(&mut self) -> Next {
-        let Some(view) = llc::Snap::new(self.rest) else { return Next::Done };
+        let Some(view) = llc::Snap::new(self.rest()) else { return Next::Done };
         // A length in the place of an EtherType would lead in circles.
         if !matches!(view.organisation(), [0, 0, 0] | [0, 0, 0xf8]) || view.protocol() <= ethertype::LONGEST_LENGTH {
             return Next::Done;
@@ -114,10 +114,10 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn ppp(&mut self) -> Step {
-        let (number, length) = ppp::protocol(self.rest).ok_or(Anomaly::HeaderCut)?;
+        let (number, length) = ppp::protocol(self.rest()).ok_or(Anomaly::HeaderCut)?;
         if number == 0x003d {
             // Multilink (RFC 1990): a packet that is whole in one frame is walked on, a part of one is not.
-            let whole = self.rest.get(length).is_some_and(|flags| flags & 0xc0 == 0xc0);
+            let whole = self.rest().get(length).is_some_and(|flags| flags & 0xc0 == 0xc0);
             if whole {
                 self.skip(length + 4)?;
                 return Ok(Next::Ppp);
@@ -134,9 +134,9 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn mpls(&mut self) -> Step {
-        let length = mpls::stack_length(self.rest).ok_or(Anomaly::HeaderCut)?;
+        let length = mpls::stack_length(self.rest()).ok_or(Anomaly::HeaderCut)?;
         self.skip(length)?;
-        match mpls::payload(self.rest) {
+        match mpls::payload(self.rest()) {
             mpls::Payload::Ip => Ok(Next::Ip),
             mpls::Payload::Ethernet => Ok(Next::Ethernet),
             mpls::Payload::ControlWord => {

@@ -8,10 +8,10 @@ use super::super::{Anomaly, Fragment, Network, Transport, TunnelKind, icmp, ipv4
 use super::{Follow, Next, Step, Walk};
 use crate::flow::protocol;
 
-impl<'a> Walk<'a> {
+impl<'a> Walk<'a, '_> {
     #[inline]
     pub(super) fn ip(&mut self) -> Step {
-        match self.rest.first().ok_or(Anomaly::HeaderCut)? >> 4 {
+        match self.rest().first().ok_or(Anomaly::HeaderCut)? >> 4 {
             4 => Ok(Next::Ipv4),
             6 => Ok(Next::Ipv6),
             _ => Err(Anomaly::BadIpHeader),
@@ -35,12 +35,12 @@ impl<'a> Walk<'a> {
 
     #[inline]
     pub(super) fn ipv4(&mut self) -> Step {
-        let view = ipv4::Ipv4::new(self.rest).ok_or(Anomaly::HeaderCut)?;
+        let view = ipv4::Ipv4::new(self.rest()).ok_or(Anomaly::HeaderCut)?;
         let header = view.header_length();
         if view.version() != 4 || header < ipv4::Ipv4::LENGTH {
             return Err(Anomaly::BadIpHeader);
         }
-        let offset = self.at as u32;
+        let offset = self.at;
         let wire_length = match usize::from(view.total_length()) {
             0 => self.wire, // cut up later by the network card
             total => self.fit_ip_length(header, total),
@@ -57,7 +57,7 @@ impl<'a> Walk<'a> {
             fragment,
             offset,
             wire_length: wire_length as u32,
-            payload: self.rest,
+            payload: self.rest(),
             payload_wire: self.wire as u32,
         });
         match fragment {
@@ -76,11 +76,11 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn ipv6(&mut self) -> Step {
-        let view = ipv6::Ipv6::new(self.rest).ok_or(Anomaly::HeaderCut)?;
+        let view = ipv6::Ipv6::new(self.rest()).ok_or(Anomaly::HeaderCut)?;
         if view.version() != 6 {
             return Err(Anomaly::BadIpHeader);
         }
-        let offset = self.at as u32;
+        let offset = self.at;
         let wire_length = match usize::from(view.payload_length()) {
             // A jumbogram or cut up later by the network card, if there is something at all.
             0 => self.wire,
@@ -97,7 +97,7 @@ impl<'a> Walk<'a> {
             fragment: None,
             offset,
             wire_length: wire_length as u32,
-            payload: self.rest,
+            payload: self.rest(),
             payload_wire: self.wire as u32,
         });
         Ok(Next::Protocol(view.next_header()))
@@ -105,13 +105,13 @@ impl<'a> Walk<'a> {
 
     /// An extension header of IPv6, or AH of either version.
     pub(super) fn extension(&mut self, kind: u8) -> Step {
-        let view = ipv6::Extension::new(self.rest).ok_or(Anomaly::HeaderCut)?;
+        let view = ipv6::Extension::new(self.rest()).ok_or(Anomaly::HeaderCut)?;
         let length = view.header_length(kind);
         if length > self.wire {
             return Err(Anomaly::BadIpExtension);
         }
         self.skip(length)?;
-        let (rest, wire) = (self.rest, self.wire as u32);
+        let (rest, wire) = (self.rest(), self.wire as u32);
         let Some(network) = &mut self.out.network else { return Ok(Next::Done) };
         network.protocol = view.next_header();
         (network.payload, network.payload_wire) = (rest, wire);
@@ -162,13 +162,13 @@ impl<'a> Walk<'a> {
             4 | 41 => {
                 // What a router quotes or a tunnel carries must be IP, else it remains payload.
                 let expected = if number == 4 { 4 } else { 6 };
-                if self.rest.first().is_some_and(|byte| byte >> 4 == expected) {
+                if self.rest().first().is_some_and(|byte| byte >> 4 == expected) {
                     self.enter(TunnelKind::IpInIp, 0);
                     return Ok(Next::Ip);
                 }
             }
             47 if self.follow == Follow::All => return self.gre(),
-            97 if self.follow == Follow::All && self.rest.starts_with(&[0x30, 0]) => {
+            97 if self.follow == Follow::All && self.rest().starts_with(&[0x30, 0]) => {
                 // EtherIP (RFC 3378)
                 self.enter(TunnelKind::IpInIp, 0);
                 self.skip(2)?;
@@ -206,18 +206,18 @@ impl<'a> Walk<'a> {
 
     #[inline]
     pub(super) fn tcp(&mut self) -> Step {
-        let Some(view) = tcp::TcpHeader::new(self.rest) else {
+        let Some(view) = tcp::TcpHeader::new(self.rest()) else {
             // Enough of it for an ICMP error to name the connection.
             let mut head = [0; tcp::TcpHeader::LENGTH];
-            head[..self.rest.len()].copy_from_slice(self.rest);
-            if self.rest.len() >= 8 {
+            head[..self.rest().len()].copy_from_slice(self.rest());
+            if self.rest().len() >= 8 {
                 self.out.transport =
                     tcp::TcpHeader::new(&head).map_or(Transport::None, |view| Transport::Tcp(view.values()));
             }
             if !self.quoted {
                 self.note(Anomaly::HeaderCut);
             }
-            let all = self.rest.len();
+            let all = self.rest().len();
             self.skip(all)?;
             self.wire = 0;
             return Ok(Next::Done);
@@ -233,11 +233,10 @@ impl<'a> Walk<'a> {
         }
         tcp.options = view.rest().get(..header - tcp::TcpHeader::LENGTH).unwrap_or(view.rest());
         self.out.transport = Transport::Tcp(tcp);
-        if self.rest.len() < header {
+        if self.rest().len() < header {
             // Options cut by the snap length: the payload is known to be missing, not the header's fields.
-            self.at += self.rest.len();
+            self.at = self.end as u32;
             self.wire -= header;
-            self.rest = &[];
             return Ok(Next::Done);
         }
         self.skip(header)?;

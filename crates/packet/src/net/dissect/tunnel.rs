@@ -8,7 +8,7 @@ use super::super::{
 use super::{Next, Step, Walk};
 use crate::LinkType;
 
-impl<'a> Walk<'a> {
+impl<'a> Walk<'a, '_> {
     /// Notes the present IP layer as a tunnel's and forgets what was found in it.
     pub(super) fn enter(&mut self, kind: TunnelKind, id: u32) {
         if let Some(network) = self.out.network.take() {
@@ -18,9 +18,9 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn gre(&mut self) -> Step {
-        let view = gre::Gre::new(self.rest).ok_or(Anomaly::HeaderCut)?;
+        let view = gre::Gre::new(self.rest()).ok_or(Anomaly::HeaderCut)?;
         let (length, key) = view.length_and_key().ok_or(Anomaly::BadTunnelHeader)?;
-        let payload = self.rest.get(length..).unwrap_or(&[]);
+        let payload = self.rest().get(length..).unwrap_or(&[]);
         if view.version() > 1 || payload.is_empty() {
             // Nothing in it (a keepalive, an acknowledgment of PPTP), or not captured.
             self.out.transport = Transport::Other;
@@ -75,15 +75,15 @@ impl<'a> Walk<'a> {
         } else if udp.destination_port == geneve::PORT {
             self.geneve()
         } else if either(l2tp::PORT) {
-            l2tp::data_message(self.rest).and_then(|(ids, length)| {
+            l2tp::data_message(self.rest()).and_then(|(ids, length)| {
                 // PPP must follow, or it is another version's session.
-                let (number, _) = ppp::protocol(self.rest.get(length..)?)?;
+                let (number, _) = ppp::protocol(self.rest().get(length..)?)?;
                 ppp::ethertype_of(number)?;
                 Some((TunnelKind::L2tp, ids, length, Next::Ppp))
             })
         } else if either(teredo::PORT) {
-            teredo::header_length(self.rest).map(|length| (TunnelKind::Teredo, 0, length, Next::Ipv6))
-        } else if udp.destination_port == 6635 && mpls::stack_length(self.rest).is_some() {
+            teredo::header_length(self.rest()).map(|length| (TunnelKind::Teredo, 0, length, Next::Ipv6))
+        } else if udp.destination_port == 6635 && mpls::stack_length(self.rest()).is_some() {
             Some((TunnelKind::IpInIp, 0, 0, Next::Mpls)) // RFC 7510
         } else {
             None
@@ -95,18 +95,18 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn gtpu(&self) -> Option<(TunnelKind, u32, usize, Next)> {
-        let view = gtpu::GtpU::new(self.rest).filter(|view| view.is_user_data())?;
+        let view = gtpu::GtpU::new(self.rest()).filter(|view| view.is_user_data())?;
         if usize::from(view.length()) > self.wire {
             return None;
         }
         let length = view.header_length()?;
         // IP, nearly always; PPP and bare Ethernet are left to the GTP decoder.
-        let version = self.rest.get(length)? >> 4;
+        let version = self.rest().get(length)? >> 4;
         matches!(version, 4 | 6).then_some((TunnelKind::GtpU, view.endpoint(), length, Next::Ip))
     }
 
     pub(super) fn vxlan(&self, port: u16) -> Option<(TunnelKind, u32, usize, Next)> {
-        let view = vxlan::Vxlan::new(self.rest).filter(|view| view.is_valid())?;
+        let view = vxlan::Vxlan::new(self.rest()).filter(|view| view.is_valid())?;
         let next = match if port == vxlan::PORT_GPE { view.next_protocol() } else { 0 } {
             0 | 3 if view.rest().len() >= Ethernet::LENGTH => Next::Ethernet,
             1 => Next::Ipv4,
@@ -117,9 +117,9 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn geneve(&self) -> Option<(TunnelKind, u32, usize, Next)> {
-        let view = geneve::Geneve::new(self.rest).filter(|view| view.version() == 0)?;
+        let view = geneve::Geneve::new(self.rest()).filter(|view| view.version() == 0)?;
         let length = view.header_length();
-        let known = view.ethertype() > ethertype::LONGEST_LENGTH && self.rest.len() > length;
+        let known = view.ethertype() > ethertype::LONGEST_LENGTH && self.rest().len() > length;
         known.then_some((TunnelKind::Geneve, view.network(), length, Next::EtherType(view.ethertype())))
     }
 }
