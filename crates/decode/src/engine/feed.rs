@@ -56,7 +56,7 @@ impl Feed<'_> {
         }
         let packet = self.packet;
         match &mut flow.slot {
-            Slot::Unknown(_) => {}
+            Slot::Empty(_) | Slot::Unknown(_) => {}
             Slot::Decoder(decoder, number) => {
                 let mut context =
                     Context { flow: &mut flow.info, packet, common: self.common, out: self.out, completing };
@@ -133,7 +133,7 @@ impl Feed<'_> {
     fn gap(&mut self, flow: &mut Flow, side: Side, length: u64, completing: bool) {
         let packet = self.packet;
         match &mut flow.slot {
-            Slot::Unknown(_) => {}
+            Slot::Empty(_) | Slot::Unknown(_) => {}
             Slot::Undecided(sampled) => {
                 // What was not recognised before the hole will not be by what stands behind it, put together.
                 *sampled = None;

@@ -73,6 +73,8 @@ struct Cost {
 
 /// What decodes a flow.
 enum Slot {
+    /// A connection of which no bytes have come.
+    Empty(Trail),
     /// Nothing has been seen that could be decoded, or nobody has recognised it yet.
     Undecided(Option<Box<Sampled>>),
     /// A decoder, and which of the active protocols it is.
@@ -295,7 +297,7 @@ impl Engine {
                 let side = side_of(flow.first_direction, direction);
                 match (&flow.connection, &flow.slot) {
                     (Some(connection), _) => connection.is_reused_by(side, tcp),
-                    (None, Slot::Unknown(trail)) => trail.is_reused_by(side, tcp),
+                    (None, Slot::Empty(trail) | Slot::Unknown(trail)) => trail.is_reused_by(side, tcp),
                     (None, _) => false,
                 }
             });
@@ -364,7 +366,11 @@ impl Engine {
         self.table.insert(Flow {
             info,
             first_direction: direction,
-            slot: Slot::Undecided(None),
+            slot: if matches!(dissected.transport, Transport::Tcp(_)) {
+                Slot::Empty(Trail::default())
+            } else {
+                Slot::Undecided(None)
+            },
             refused: 0,
             earliest: packet.time,
             connection: None,
@@ -448,9 +454,21 @@ impl Engine {
     ) {
         let Some(flow) = self.table.get_mut(handle) else { return };
         let side = side_of(flow.first_direction, direction);
-        if let Slot::Unknown(trail) = &mut flow.slot {
-            trail.segment(side, tcp, dissected.payload_wire);
-            return;
+        match &mut flow.slot {
+            Slot::Unknown(trail) => {
+                trail.segment(side, tcp, dissected.payload_wire);
+                return;
+            }
+            Slot::Empty(trail) => {
+                // Whoever only knocks costs no more than this.
+                if dissected.payload_wire == 0 && !tcp.flags.fin() && !tcp.flags.rst() {
+                    trail.segment(side, tcp, 0);
+                    return;
+                }
+                flow.connection = Some(Box::new(Connection::after(trail)));
+                flow.slot = Slot::Undecided(None);
+            }
+            Slot::Undecided(_) | Slot::Decoder(..) => {}
         }
         let mut connection = flow.connection.take().unwrap_or_default();
         let before = connection.held_bytes();
@@ -575,7 +593,7 @@ impl Engine {
         let of_flow = |flow: &Flow| {
             let open = match &flow.slot {
                 Slot::Decoder(decoder, _) => decoder.oldest_needed(),
-                Slot::Undecided(_) | Slot::Unknown(_) => None,
+                Slot::Empty(_) | Slot::Undecided(_) | Slot::Unknown(_) => None,
             };
             let reported = self.flows_config.enabled.0.then_some(flow.info.began.packet);
             match (open, reported) {

@@ -217,6 +217,15 @@ impl Default for Connection {
 }
 
 impl Connection {
+    /// One in which nothing has been said so far, with what is known of its beginning.
+    pub(crate) fn after(trail: &Trail) -> Self {
+        let mut connection = Self::default();
+        for (half, side) in connection.halves.iter_mut().zip([Side::First, Side::Second]) {
+            (half.next, half.began_at) = (trail.next(side), trail.began_at(side));
+        }
+        connection
+    }
+
     /// Bytes that wait for what comes before them.
     pub fn held_bytes(&self) -> usize {
         self.halves[0].held_bytes() + self.halves[1].held_bytes()

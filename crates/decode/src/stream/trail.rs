@@ -1,4 +1,5 @@
-//! What is kept of a connection whose bytes nobody wants: enough to see that its ports are used for another one.
+//! What is kept of a connection that has no bytes, or whose bytes nobody wants: enough to see that its ports are used for another
+//! one, and where its bytes will begin.
 
 use super::{Connection, distance};
 use crate::decoder::Side;
@@ -30,6 +31,16 @@ impl Trail {
         self.flags & flag << side.index() != 0
     }
 
+    /// Sequence number behind the furthest byte of a side.
+    pub(super) fn next(&self, side: Side) -> Option<u32> {
+        self.has(Self::NEXT, side).then_some(self.next[side.index()])
+    }
+
+    /// Sequence number of a side's first byte, where its SYN was seen.
+    pub(super) fn began_at(&self, side: Side) -> Option<u32> {
+        self.has(Self::BEGAN, side).then_some(self.began_at[side.index()])
+    }
+
     /// Takes a segment that had `wire` bytes of payload.
     #[inline]
     pub(crate) fn segment(&mut self, side: Side, tcp: &Tcp<'_>, wire: u32) {
@@ -40,7 +51,9 @@ impl Trail {
             self.flags |= Self::BEGAN << at;
         }
         let behind = first.wrapping_add(wire);
-        let is_further = if known { distance(behind, self.next[at]) > 0 } else { wire > 0 || !tcp.flags.rst() };
+        // A mere acknowledgment says only where a side begins, not that it has come further: bytes may be missing before it.
+        let is_further =
+            if known { wire > 0 && distance(behind, self.next[at]) > 0 } else { wire > 0 || !tcp.flags.rst() };
         if is_further {
             self.next[at] = behind;
             self.flags |= Self::NEXT << at;
@@ -58,16 +71,15 @@ impl Trail {
         if !tcp.flags.syn() || tcp.flags.ack() {
             return false;
         }
-        let (at, first) = (side.index(), tcp.sequence.wrapping_add(1));
-        if self.has(Self::BEGAN, side) && self.began_at[at] == first {
+        let first = tcp.sequence.wrapping_add(1);
+        if self.began_at(side) == Some(first) {
             // The same SYN again: sent again, or seen again.
             return false;
         }
         let ended = self.flags & Self::RESET != 0 || self.has(Self::FINISHED, side);
-        if self.has(Self::NEXT, side) {
-            ended || distance(first, self.next[at]).unsigned_abs() > FAR
-        } else {
-            ended && self.has(Self::NEXT, side.other())
+        match self.next(side) {
+            Some(next) => ended || distance(first, next).unsigned_abs() > FAR,
+            None => ended && self.next(side.other()).is_some(),
         }
     }
 }
