@@ -80,7 +80,7 @@ fn run(config: &Config, link_type: u16, packets: &[Sent]) -> Vec<Value> {
             engine.lost(sent.lost, clock);
         }
         let packet = Packet { time, interface: 0, original_length: sent.wire_length, data: &sent.data };
-        engine.packet(&Frame { number: number as u64, clock, interface: &interface, packet }, &mut out);
+        engine.packet(&Frame { number: number as u64, clock, interface: &interface, packet: &packet }, &mut out);
         assert!(engine.oldest_needed().is_none_or(|oldest| oldest <= number as u64));
     }
     engine.finish(&mut out);

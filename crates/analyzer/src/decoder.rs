@@ -3,9 +3,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-pub use decode::Emit;
+pub use decode::{Emit, Frame};
 use event::Observer;
-use packet::{Interface, Packet, Timestamp};
+use packet::Timestamp;
 
 /// A run of packets that belong together: a capture file, or one epoch of a source.
 #[derive(Debug)]
@@ -35,23 +35,10 @@ impl Stream {
     }
 }
 
-/// A packet with its number within the stream.
-#[derive(Debug, Clone, Copy)]
-pub struct Numbered<'a> {
-    /// Counted from 0 within the stream.
-    pub number: u64,
-    /// The latest time of any packet of the stream so far: what time-outs go by, the same on every worker.
-    pub clock: Timestamp,
-    /// The interface that captured it.
-    pub interface: &'a Interface,
-    /// The packet.
-    pub packet: Packet<'a>,
-}
-
 /// Decodes the packets of one stream, or one worker's share of them.
 pub trait Decoder: Send {
-    /// Takes a packet. Before it, what timed out until `clock` is given out.
-    fn packet(&mut self, packet: &Numbered<'_>, out: &mut dyn Emit);
+    /// Takes a packet. Before it, what timed out until its `clock` is given out.
+    fn packet(&mut self, frame: &Frame<'_>, out: &mut dyn Emit);
 
     /// Gives out what timed out until `clock`.
     fn advance(&mut self, clock: Timestamp, out: &mut dyn Emit);

@@ -4,18 +4,17 @@
 use std::sync::Arc;
 
 use decode::config::ConfigError;
-use decode::{Config, Emit, Engine, Frame};
+use decode::{Config, Emit, Engine};
 use packet::Timestamp;
 use settings::Faults;
 
-use crate::decoder::{Decoder, Factory, Numbered, Stream};
+use crate::decoder::{Decoder, Factory, Frame, Stream};
 use crate::settings::Settings;
 
 impl Decoder for Engine {
     #[inline]
-    fn packet(&mut self, packet: &Numbered<'_>, out: &mut dyn Emit) {
-        let Numbered { number, clock, interface, packet } = *packet;
-        Engine::packet(self, &Frame { number, clock, interface, packet }, out);
+    fn packet(&mut self, frame: &Frame<'_>, out: &mut dyn Emit) {
+        Engine::packet(self, frame, out);
     }
 
     fn advance(&mut self, clock: Timestamp, out: &mut dyn Emit) {

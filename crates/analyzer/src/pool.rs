@@ -13,7 +13,7 @@ use decode::Clock;
 use event::{Event, Place};
 use packet::{Interface, Packet, Timestamp};
 
-use crate::decoder::{Numbered, Stream};
+use crate::decoder::{Frame, Stream};
 use crate::shard;
 use crate::worker::{Parts, Take, Worker};
 
@@ -244,7 +244,7 @@ impl Pool {
         match &mut self.kind {
             Kind::Inline(worker) => {
                 let mut direct = Direct { sink, result: Ok(()) };
-                worker.packet(stream, &Numbered { number, clock, interface, packet: *packet }, &mut direct);
+                worker.packet(stream, &Frame { number, clock, interface, packet }, &mut direct);
                 direct.result
             }
             Kind::Threads(threads) => {
@@ -573,7 +573,7 @@ fn work(number: u16, workers: usize, parts: &Parts, jobs: &Receiver<Arc<Chunk>>,
             let packet = Packet { time: meta.time, interface: index, original_length: meta.original_length, data };
             worker.packet(
                 stream,
-                &Numbered { number: meta.number, clock: meta.clock, interface, packet },
+                &Frame { number: meta.number, clock: meta.clock, interface, packet: &packet },
                 &mut gathering,
             );
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use event::{Event, Origin, Place};
 use packet::{Interface, LinkType, Timestamp};
 
-use crate::decoder::{Decoder, Emit, Factory, Numbered, Stream};
+use crate::decoder::{Decoder, Emit, Factory, Frame, Stream};
 use crate::worker::{Parts, Render};
 
 /// Gives out an event for every third packet of a host pair, and one at the end per packet that is left.
@@ -28,7 +28,7 @@ impl Threes {
 }
 
 impl Decoder for Threes {
-    fn packet(&mut self, packet: &Numbered<'_>, out: &mut dyn Emit) {
+    fn packet(&mut self, packet: &Frame<'_>, out: &mut dyn Emit) {
         assert!(packet.packet.data.len() < 60, "a decoder's mistake");
         let host = packet.packet.data[15];
         // A conversation ends with its third packet; what comes later of the host belongs to another one.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use event::Event;
 use packet::Timestamp;
 
-use crate::decoder::{Decoder, Emit, Factory, Numbered, Stream};
+use crate::decoder::{Decoder, Emit, Factory, Frame, Stream};
 use crate::shard;
 
 /// Turns an event into the bytes that are written of it.
@@ -80,8 +80,8 @@ impl Worker {
 
     /// Decodes a packet.
     #[inline]
-    pub fn packet(&mut self, stream: &Arc<Stream>, packet: &Numbered<'_>, take: &mut dyn Take) {
-        self.with(stream, packet.number, take, |decoder, out| decoder.packet(packet, out));
+    pub fn packet(&mut self, stream: &Arc<Stream>, frame: &Frame<'_>, take: &mut dyn Take) {
+        self.with(stream, frame.number, take, |decoder, out| decoder.packet(frame, out));
     }
 
     /// Moves the time of a stream on.

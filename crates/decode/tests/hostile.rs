@@ -44,7 +44,7 @@ fn run(options: &str, link_type: u16, packets: &[(u64, Vec<u8>)]) -> usize {
         let time = Timestamp::from_nanos(*nanos);
         clock = clock.max(time);
         let packet = Packet { time, interface: 0, original_length: data.len() as u32, data };
-        engine.packet(&Frame { number: number as u64, clock, interface: &interface, packet }, &mut out);
+        engine.packet(&Frame { number: number as u64, clock, interface: &interface, packet: &packet }, &mut out);
         engine.oldest_needed();
     }
     engine.finish(&mut out);

@@ -26,7 +26,7 @@ fn events(first: u64, from_the_middle: bool) -> Vec<(String, bool)> {
         data.extend_from_slice(packet.data);
         let Packet { time, interface, original_length, .. } = packet;
         let packet = Packet { time, interface, original_length, data: &data };
-        let frame = Frame { number, clock: clock.see(time), interface: &reader.interfaces()[0], packet };
+        let frame = Frame { number, clock: clock.see(time), interface: &reader.interfaces()[0], packet: &packet };
         if number >= first {
             engine.packet(&frame, &mut out);
         }

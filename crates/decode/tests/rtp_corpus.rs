@@ -98,7 +98,7 @@ fn streams(path: &Path) -> Vec<(Key, Event)> {
         let Some(interface) = reader.interfaces().get(index as usize) else { continue };
         let clock = clock.see(time);
         let packet = Packet { time, interface: index, original_length, data: &data };
-        engine.packet(&Frame { number: count, clock, interface, packet }, &mut output);
+        engine.packet(&Frame { number: count, clock, interface, packet: &packet }, &mut output);
         count += 1;
     }
     engine.finish(&mut output);

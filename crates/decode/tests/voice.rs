@@ -24,7 +24,7 @@ fn documents(fixture: &str, options: &str) -> Vec<Value> {
         let interface = reader.interfaces()[index as usize].clone();
         clock = clock.max(time);
         let packet = Packet { time, interface: index, original_length, data: &data };
-        engine.packet(&Frame { number, clock, interface: &interface, packet }, &mut output);
+        engine.packet(&Frame { number, clock, interface: &interface, packet: &packet }, &mut output);
         number += 1;
     }
     engine.finish(&mut output);

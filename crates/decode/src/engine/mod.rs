@@ -38,7 +38,7 @@ pub struct Frame<'a> {
     /// The interface that captured it.
     pub interface: &'a Interface,
     /// The packet.
-    pub packet: Packet<'a>,
+    pub packet: &'a Packet<'a>,
 }
 
 /// What an engine counted.
@@ -236,7 +236,7 @@ impl Engine {
     pub fn packet(&mut self, frame: &Frame<'_>, out: &mut dyn Emit) {
         self.advance(frame.clock, out);
         self.counters.packets += 1;
-        let packet = &frame.packet;
+        let packet = frame.packet;
         let follow = if self.common.profile == Profile::Packetbeat { Follow::IpInIp } else { Follow::All };
         let mut dissected = Dissected::of_nothing(packet.data);
         net::dissect_into(&mut dissected, frame.interface.link_type, packet.original_length, follow);

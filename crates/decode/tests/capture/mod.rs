@@ -56,7 +56,7 @@ pub fn decode(capture: impl Read, options: &str, out: &mut Lines) -> Counters {
         let Some(interface) = reader.interfaces().get(index as usize) else { continue };
         let clock = clock.see(time);
         let packet = Packet { time, interface: index, original_length, data: &data };
-        engine.packet(&Frame { number, clock, interface, packet }, out);
+        engine.packet(&Frame { number, clock, interface, packet: &packet }, out);
         number += 1;
     }
     engine.finish(out);

@@ -15,10 +15,11 @@ use message::{Message, Record};
 use packet::Timestamp;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// DNS in the registry.
 pub static PROTOCOL: Protocol = Protocol {
@@ -34,7 +35,7 @@ pub static PROTOCOL: Protocol = Protocol {
 };
 
 /// `[analyzer.protocols.dns]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Whether the records of the authority section are listed.
@@ -62,25 +63,21 @@ impl Default for Settings {
 }
 
 fn configure(table: toml::Table, _: Profile) -> Result<Arc<dyn Factory>, String> {
-    let shared = Shared { settings: options(table)?, records: Mutex::new(Records::new()) };
-    Ok(Arc::new(Dns { shared: Arc::new(shared) }))
+    Ok(Arc::new(Dns { settings: options(table)? }))
 }
 
-/// What the decoders of all flows share.
-struct Shared {
-    settings: Settings,
-    /// Working memory: an engine decodes one message at a time, so nobody ever waits for it.
-    records: Mutex<Records>,
+thread_local! {
+    /// Working memory: a thread decodes one message at a time.
+    static RECORDS: RefCell<Records> = RefCell::new(Records::new());
 }
 
 struct Dns {
-    shared: Arc<Shared>,
+    settings: Settings,
 }
 
 impl Factory for Dns {
-    fn decoder(&self, flow: &FlowInfo, _: Option<&Announced>) -> Box<dyn FlowDecoder> {
-        let known_port = [flow.first.port, flow.second.port].iter().any(|port| PROTOCOL.ports.contains(port));
-        Box::new(Decoder { shared: self.shared.clone(), open: VecDeque::new(), stream: None, known_port })
+    fn decoder(&self, _: &FlowInfo, _: Option<&Announced>) -> Box<dyn FlowDecoder> {
+        Box::new(Decoder { settings: self.settings, open: VecDeque::new(), stream: None })
     }
 }
 
@@ -140,11 +137,11 @@ struct Open {
 }
 
 struct Decoder {
-    shared: Arc<Shared>,
+    /// A copy: cheaper than to count who shares them, once for every flow.
+    settings: Settings,
     open: VecDeque<Open>,
     /// Where it is a stream: most flows are one question in one datagram, and many wait for their end.
     stream: Option<Box<[Stream; 2]>>,
-    known_port: bool,
 }
 
 /// One side of a stream.
@@ -169,8 +166,11 @@ impl FlowDecoder for Decoder {
                 self.message(context, side, began, payload, message, wire_length as u64);
                 Verdict::Continue
             }
-            None if self.known_port => Verdict::Continue,
-            None => Verdict::GiveBack,
+            None => {
+                let ports = [context.flow.first.port, context.flow.second.port];
+                let is_known = ports.iter().any(|port| PROTOCOL.ports.contains(port));
+                if is_known { Verdict::Continue } else { Verdict::GiveBack }
+            }
         }
     }
 
@@ -226,14 +226,14 @@ impl FlowDecoder for Decoder {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        let timeout = self.shared.settings.transaction_timeout.nanos()?;
+        let timeout = self.settings.transaction_timeout.nanos()?;
         self.open.front().map(|open| open.began.time.plus_nanos(timeout))
     }
 
     fn expire(&mut self, context: &mut Context<'_>, now: Timestamp) {
         while self.deadline().is_some_and(|deadline| deadline <= now) {
             if let Some(open) = self.open.pop_front() {
-                unanswered(context, &self.shared, &open, "No answer was seen");
+                unanswered(context, self.settings, &open, "No answer was seen");
             }
         }
     }
@@ -256,7 +256,7 @@ impl Decoder {
 
     fn give_up(&mut self, context: &mut Context<'_>, note: &'static str) {
         for open in std::mem::take(&mut self.open) {
-            unanswered(context, &self.shared, &open, note);
+            unanswered(context, self.settings, &open, note);
         }
     }
 
@@ -289,7 +289,7 @@ impl Decoder {
             };
             let note = open.is_none().then_some("The question of this answer was not seen");
             let mut event = context.exchange("dns", &exchange);
-            put(&mut event, &self.shared, open.as_ref(), Some((&message, bytes)), context);
+            put(&mut event, self.settings, open.as_ref(), Some((&message, bytes)), context);
             finish(
                 &mut event,
                 message.code() != 0,
@@ -300,15 +300,20 @@ impl Decoder {
             context.emit(event);
             return;
         }
-        let text = self.shared.settings.send_request.0.then(|| describe(&message, bytes));
+        let text = self.settings.send_request.0.then(|| describe(&message, bytes));
         let repeated = |open: &Open| open.client == side && open.message.id == message.id;
         if let Some(open) = self.open.iter().position(repeated).and_then(|at| self.open.remove(at)) {
-            unanswered(context, &self.shared, &open, "Another question with the same identifier came before an answer");
+            unanswered(
+                context,
+                self.settings,
+                &open,
+                "Another question with the same identifier came before an answer",
+            );
         }
         if self.open.len() >= MOST_OPEN
             && let Some(open) = self.open.pop_front()
         {
-            unanswered(context, &self.shared, &open, "Too many questions wait for an answer");
+            unanswered(context, self.settings, &open, "Too many questions wait for an answer");
         }
         if self.open.is_empty() {
             // Most flows ask once.
@@ -318,7 +323,7 @@ impl Decoder {
     }
 }
 
-fn unanswered(context: &mut Context<'_>, shared: &Shared, open: &Open, note: &'static str) {
+fn unanswered(context: &mut Context<'_>, settings: Settings, open: &Open, note: &'static str) {
     let exchange = Exchange {
         client: open.client,
         began: open.began,
@@ -327,7 +332,7 @@ fn unanswered(context: &mut Context<'_>, shared: &Shared, open: &Open, note: &'s
         response_bytes: None,
     };
     let mut event = context.exchange("dns", &exchange);
-    put(&mut event, shared, Some(open), None, context);
+    put(&mut event, settings, Some(open), None, context);
     finish(&mut event, true, Some(note), open.message.anomaly, None);
     context.emit(event);
 }
@@ -351,7 +356,7 @@ fn finish(
 /// Sets everything that question and answer say.
 fn put(
     event: &mut Event,
-    shared: &Shared,
+    settings: Settings,
     request: Option<&Open>,
     response: Option<(&Message, &[u8])>,
     context: &Context<'_>,
@@ -373,10 +378,10 @@ fn put(
     let Some((message, bytes)) = response else { return };
     let code = names::value(event, names::code(message.code()));
     event.put(&fields::RESPONSE_CODE, code);
-    if shared.settings.send_response.0 {
+    if settings.send_response.0 {
         event.put_text(&common::RESPONSE, &describe(message, bytes));
     }
-    put_records(event, shared, message, bytes, context);
+    put_records(event, settings, message, bytes, context);
 }
 
 fn put_header(event: &mut Event, message: &Message) {
@@ -436,8 +441,7 @@ fn put_question(event: &mut Event, question: &message::Question) {
     }
 }
 
-fn put_records(event: &mut Event, shared: &Shared, message: &Message, bytes: &[u8], context: &Context<'_>) {
-    let settings = &shared.settings;
+fn put_records(event: &mut Event, settings: Settings, message: &Message, bytes: &[u8], context: &Context<'_>) {
     let [answers, authorities, additionals] = message.sections();
     event.put(&fields::ANSWERS_COUNT, answers.len());
     event.put(&fields::AUTHORITIES_COUNT, authorities.len());
@@ -449,28 +453,29 @@ fn put_records(event: &mut Event, shared: &Shared, message: &Message, bytes: &[u
     }
     let mut resolved: SmallVec<[IpAddr; 4]> = SmallVec::new();
     let mut objects: SmallVec<[Members; 8]> = SmallVec::new();
-    let mut making = shared.records.lock().unwrap_or_else(PoisonError::into_inner);
-    making.begin();
-    for record in answers {
-        if let Some(address) = data::address_of(bytes, record)
-            && !resolved.contains(&address)
-        {
-            resolved.push(address);
+    RECORDS.with_borrow_mut(|making| {
+        making.begin();
+        for record in answers {
+            if let Some(address) = data::address_of(bytes, record)
+                && !resolved.contains(&address)
+            {
+                resolved.push(address);
+            }
+            objects.push(making.object(event, bytes, record));
         }
-        objects.push(making.object(event, bytes, record));
-    }
-    if !objects.is_empty() {
-        event.put_list(&fields::ANSWERS, objects.drain(..).map(Value::Object));
-    }
-    for (flag, records, field) in [
-        (&settings.include_authorities, authorities, &fields::AUTHORITIES),
-        (&settings.include_additionals, additionals, &fields::ADDITIONALS),
-    ] {
-        if wanted(flag, records) {
-            objects.extend(records.iter().map(|record| making.object(event, bytes, record)));
-            event.put_list(field, objects.drain(..).map(Value::Object));
+        if !objects.is_empty() {
+            event.put_list(&fields::ANSWERS, objects.drain(..).map(Value::Object));
         }
-    }
+        for (flag, records, field) in [
+            (&settings.include_authorities, authorities, &fields::AUTHORITIES),
+            (&settings.include_additionals, additionals, &fields::ADDITIONALS),
+        ] {
+            if wanted(flag, records) {
+                objects.extend(records.iter().map(|record| making.object(event, bytes, record)));
+                event.put_list(field, objects.drain(..).map(Value::Object));
+            }
+        }
+    });
     if !resolved.is_empty() {
         event.put_list(&fields::RESOLVED_IP, resolved.iter().copied());
         let mut ends = [context.flow.first.address, context.flow.second.address];
