@@ -85,7 +85,7 @@ fn check(dissected: &Dissected<'_>, data: &[u8]) {
     }
     let from_flow = dissected.flow_key().map(|(key, direction)| key.endpoints(direction));
     assert_eq!(from_flow.is_some(), dissected.flow_key().is_some());
-    assert!(dissected.community_id().is_none_or(|id| id.as_str().starts_with("1:")));
+    assert!(dissected.community_id().is_none_or(|id| id.text().starts_with(b"1:")));
     let _ = format!("{:?}", dissected.anomalies.iter().collect::<Vec<_>>());
 }
 
