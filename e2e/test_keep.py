@@ -72,6 +72,8 @@ class Keep(unittest.TestCase):
         wait_for("all segments to be closed", lambda: len(self.closed()) > 3 and not [path for path in segments(os.path.join(self.data, "archive")) if path.endswith(".part")])
         wait_for("the hook", lambda: len(self.lines()) == len(self.closed()))
         self.assertEqual(sorted(self.lines()), sorted(f"vie {path}" for path in self.closed()))
+        # A run is counted when its program has ended, which is a little after the line that it writes.
+        wait_for("all runs to be counted", lambda: int(self.metrics()["tapline_hook_runs_total"]) >= len(self.closed()))
         self.assertEqual(int(self.metrics()["tapline_hook_runs_total"]), len(self.closed()))
         self.assertEqual(self.metrics()["tapline_hook_failures_total"], "0")
 

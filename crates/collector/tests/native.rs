@@ -98,6 +98,37 @@ fn an_entry_is_published_archived_acknowledged_and_accounted_for() {
 }
 
 #[test]
+fn what_waits_is_made_durable_in_rounds() {
+    // So far apart that none comes by itself while this runs.
+    let collector = Collector::start(|settings| settings.commit = Duration::from_secs(600));
+    let mut probe = Probe::connect(collector.uplink_path(), "gw", EPOCH, 0);
+    for seq in 0..10 {
+        probe.send(batch("gw", EPOCH, seq, seq * 10, &numbered(seq * 10, 10)));
+        // With a pause, as a quiet network has them.
+        probe.exchange().unwrap();
+    }
+    wait("what waits to be readable", || (collector.grab("") == numbered(0, 100)).then_some(()));
+    let commits = || collector.metric("tapline_archive_commits_total");
+    assert_eq!((probe.acknowledged, commits()), (0, 0));
+
+    // By so much a probe might be out of credit or memory: 1 MiB after seven of these.
+    let mut number = 1u64;
+    let mut noise = || {
+        let bytes = (0..32 * 1024).map(|_| {
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (number >> 56) as u8
+        });
+        udp(4000, &bytes.collect::<Vec<_>>())
+    };
+    for seq in 10..17 {
+        let packets: Vec<_> = (0..5).map(|_| noise()).collect();
+        probe.send(batch("gw", EPOCH, seq, 100 + (seq - 10) * 5, &packets));
+    }
+    probe.until_acknowledged(17);
+    assert_eq!(commits(), 1);
+}
+
+#[test]
 fn killed_and_started_again_everything_is_there_once() {
     let mut collector = Collector::start(|_| {});
     let total = 400;
