@@ -465,7 +465,7 @@ impl Engine {
                     trail.segment(side, tcp, 0);
                     return;
                 }
-                flow.connection = Some(Box::new(Connection::after(trail)));
+                flow.connection = Some(Connection::after(trail));
                 flow.slot = Slot::Undecided(None);
             }
             Slot::Undecided(_) | Slot::Decoder(..) => {}

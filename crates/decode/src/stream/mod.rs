@@ -217,9 +217,9 @@ impl Default for Connection {
 }
 
 impl Connection {
-    /// One in which nothing has been said so far, with what is known of its beginning.
-    pub(crate) fn after(trail: &Trail) -> Self {
-        let mut connection = Self::default();
+    /// A new one that goes on behind a trail without bytes. Filled in where it lies: see docs/decisions/0013.
+    pub(crate) fn after(trail: &Trail) -> Box<Self> {
+        let mut connection = Box::<Self>::default();
         for (half, side) in connection.halves.iter_mut().zip([Side::First, Side::Second]) {
             (half.next, half.began_at) = (trail.next(side), trail.began_at(side));
         }
