@@ -460,8 +460,8 @@ impl Engine {
                 return;
             }
             Slot::Empty(trail) => {
-                // Whoever only knocks costs no more than this.
-                if dissected.payload_wire == 0 && !tcp.flags.fin() && !tcp.flags.rst() {
+                // Whoever only knocks costs no more than this, refused or not. Behind a FIN bytes may come that belong before it.
+                if dissected.payload_wire == 0 && !tcp.flags.fin() {
                     trail.segment(side, tcp, 0);
                     return;
                 }

@@ -223,6 +223,7 @@ impl Connection {
         for (half, side) in connection.halves.iter_mut().zip([Side::First, Side::Second]) {
             (half.next, half.began_at) = (trail.next(side), trail.began_at(side));
         }
+        connection.reset = trail.is_reset();
         connection
     }
 

@@ -41,6 +41,11 @@ impl Trail {
         self.has(Self::BEGAN, side).then_some(self.began_at[side.index()])
     }
 
+    /// Whether it was broken off.
+    pub(super) fn is_reset(&self) -> bool {
+        self.flags & Self::RESET != 0
+    }
+
     /// Takes a segment that had `wire` bytes of payload.
     #[inline]
     pub(crate) fn segment(&mut self, side: Side, tcp: &Tcp<'_>, wire: u32) {
@@ -76,7 +81,7 @@ impl Trail {
             // The same SYN again: sent again, or seen again.
             return false;
         }
-        let ended = self.flags & Self::RESET != 0 || self.has(Self::FINISHED, side);
+        let ended = self.is_reset() || self.has(Self::FINISHED, side);
         match self.next(side) {
             Some(next) => ended || distance(first, next).unsigned_abs() > FAR,
             None => ended && self.next(side.other()).is_some(),
@@ -104,6 +109,7 @@ impl From<&Connection> for Trail {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Piece;
     use super::*;
     use packet::net::TcpFlags;
     use proptest::prelude::*;
@@ -133,6 +139,27 @@ mod tests {
         assert!(!reused(&trail, Side::Second, 90_000, SYN), "this side is not done");
         trail.segment(Side::Second, &tcp(0, TcpFlags::RST), 0);
         assert!(reused(&trail, Side::Second, 90_000, SYN));
+    }
+
+    #[test]
+    fn a_connection_goes_on_where_its_trail_stands() {
+        let mut trail = Trail::default();
+        let knocks = [
+            (Side::First, tcp(u32::MAX, SYN)),
+            (Side::Second, tcp(7, SYN | ACK)),
+            (Side::First, tcp(0, ACK)),
+            (Side::Second, tcp(8, TcpFlags::RST | ACK)),
+        ];
+        for (side, segment) in knocks {
+            trail.segment(side, &segment, 0);
+            assert_eq!(Trail::from(&*Connection::after(&trail)), trail);
+        }
+        let mut connection = Connection::after(&trail);
+        assert!(connection.from_start(Side::First) && connection.from_start(Side::Second) && connection.is_over());
+        let mut pieces = Vec::new();
+        connection.segment(Side::First, &tcp(2, ACK), b"c", 0, 100, &mut pieces);
+        connection.segment(Side::First, &tcp(0, ACK), b"ab", 0, 100, &mut pieces);
+        assert_eq!(pieces, [Piece::Fresh(0, 2), Piece::Held(b"c".to_vec())]);
     }
 
     proptest! {
