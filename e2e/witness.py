@@ -8,12 +8,20 @@ import tempfile
 from lab import bounded, wait_for
 
 
-def digests(path):
-    """A multiset of the packets of a capture file, each as what tshark reads of its whole frame."""
-    fields = ["frame.len", "frame.md5_hash"]
+CLOCKS = 0.001  # s; how far the times of one packet at two observers, and in two resolutions, may lie apart.
+
+
+def frames(path):
+    """The packets of a capture file, each as its time and what tshark reads of its whole frame."""
+    fields = ["frame.time_epoch", "frame.len", "frame.md5_hash"]
     lines = bounded(["tshark", "-r", path, "-o", "frame.generate_md5_hash:TRUE", "-T", "fields", *(word for f in fields for word in ("-e", f))],
                     seconds=120, check=True)
-    return collections.Counter(line for line in lines.splitlines() if line)
+    return [(float(time), digest) for time, digest in (line.split("\t", 1) for line in lines.splitlines() if line)]
+
+
+def digests(path):
+    """A multiset of the packets of a capture file."""
+    return collections.Counter(digest for _, digest in frames(path))
 
 
 class Witness:
@@ -38,18 +46,22 @@ class Witness:
 
     def compare(self, grabbed):
         """Gives what the archive lacks of what the witness saw, and what it has twice."""
-        seen, have = digests(self.path), digests(grabbed)
-        self.packets = sum(seen.values())
+        seen, have = frames(self.path), frames(grabbed)
+        self.packets = len(seen)
         failures = []
         if self.packets < 20:
             failures.append(f"the witness saw only {self.packets} packets")
-        missing = seen - have
+            return failures
+        count = lambda packets: collections.Counter(digest for _, digest in packets)
+        missing = count(seen) - count(have)
         if missing:
             failures.append(f"{sum(missing.values())} of {self.packets} packets on the wire are not in the archive: {list(missing)[:5]}")
-        # The archive may hold more: what came before the witness began or after it ended. But no packet more often than there.
-        twice = [digest for digest, count in have.items() if digest in seen and count > seen[digest]]
+        # The archive may hold more, and some of it alike (a router solicitation is repeated byte by byte): what came before the
+        # witness began or after it ended. But in its time no packet more often than there.
+        since, until = min(seen)[0] - CLOCKS, max(seen)[0] + CLOCKS
+        twice = count(packet for packet in have if since <= packet[0] <= until) - count(seen)
         if twice:
-            failures.append(f"{len(twice)} packets are more often in the archive than on the wire: {twice[:5]}")
+            failures.append(f"{sum(twice.values())} packets are more often in the archive than on the wire: {list(twice)[:5]}")
         return failures
 
     def check_events(self, events, traffic):
