@@ -1,7 +1,7 @@
 //! From the pieces of a stream to the decoder of its flow, or to those that may recognise it.
 //! Puts no stream together; that is [`crate::stream`]'s.
 
-use super::recognise::{Active, Decision, Sampled, decide_stream};
+use super::recognise::{Active, Decision, Sampled, decide_stream, one_sided};
 use super::{Emit, Flow, Slot};
 use crate::context::{Common, Context, FlowInfo, PacketInfo};
 use crate::decoder::{Close, FlowDecoder, Side, Verdict};
@@ -79,10 +79,9 @@ impl Feed<'_> {
             sampled.push(side, self.packet, bytes);
         }
         loop {
-            let sides: [&[u8]; 2] = match (&sampled, side) {
-                (Some(sampled), _) => [&sampled.sides[0], &sampled.sides[1]],
-                (None, Side::First) => [bytes, &[]],
-                (None, Side::Second) => [&[], bytes],
+            let sides: [&[u8]; 2] = match &sampled {
+                Some(sampled) => [&sampled.sides[0], &sampled.sides[1]],
+                None => one_sided(side, bytes),
             };
             match decide_stream(flow, self.active, self.ports, self.common, sides, self.packet.time) {
                 Decision::Nobody => {
@@ -98,7 +97,8 @@ impl Feed<'_> {
                     })));
                     return;
                 }
-                Decision::Protocol(number, mut decoder) => {
+                Decision::Protocol(number, announced) => {
+                    let mut decoder = self.active[number].factory.decoder(&flow.info, announced);
                     let newest = (side, self.packet, bytes);
                     let kept = sampled.iter().flat_map(|sampled| &sampled.pieces);
                     let kept = kept.map(|(side, packet, bytes)| (*side, *packet, bytes.as_slice()));

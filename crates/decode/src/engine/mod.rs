@@ -26,7 +26,7 @@ use due::Due;
 use emit::InOrder;
 pub use emit::{Emit, Output};
 use feed::Feed;
-use recognise::{Active, NO_PROTOCOL, Sampled, decide_datagrams};
+use recognise::{Active, Decision, NO_PROTOCOL, Sampled, decide_datagrams, decide_stream, one_sided};
 
 /// A packet on its way in.
 #[derive(Debug, Clone, Copy)]
@@ -465,7 +465,18 @@ impl Engine {
                     trail.segment(side, tcp, 0);
                     return;
                 }
-                flow.connection = Some(Connection::after(trail));
+                let mut trail = *trail;
+                if !dissected.payload.is_empty() && trail.goes_on_with(side, tcp) {
+                    // Most streams show with their first bytes that nobody wants them: those never become a connection.
+                    let sides = one_sided(side, dissected.payload);
+                    let decision = decide_stream(flow, &self.active, &self.ports, &self.common, sides, packet.time);
+                    if let Decision::Nobody = decision {
+                        trail.segment(side, tcp, dissected.payload_wire);
+                        flow.slot = Slot::Unknown(trail);
+                        return;
+                    }
+                }
+                flow.connection = Some(Connection::after(&trail));
                 flow.slot = Slot::Undecided(None);
             }
             Slot::Undecided(_) | Slot::Decoder(..) => {}

@@ -4,7 +4,7 @@
 use super::{Flow, Slot};
 use crate::config::Profile;
 use crate::context::{Common, PacketInfo};
-use crate::decoder::{Factory, FlowDecoder, Protocol, Recognition, Sample, Side};
+use crate::decoder::{Announced, Factory, Protocol, Recognition, Sample, Side};
 use crate::stream::Trail;
 use packet::Timestamp;
 use packet::flow::protocol;
@@ -44,13 +44,10 @@ fn factory_at<'a>(active: &'a [Active], flow: &Flow, number: u8) -> Option<(usiz
 }
 
 /// What was announced about a flow, if its protocol is active and has not given it back.
-fn announced(flow: &Flow, active: &[Active], common: &Common, now: Timestamp) -> Option<(usize, Box<dyn FlowDecoder>)> {
+fn announced<'c>(flow: &Flow, active: &[Active], common: &'c Common, now: Timestamp) -> Option<(usize, &'c Announced)> {
     let expectation = common.expectations.find(flow.info.first, flow.info.second, now)?;
     let number = active.iter().position(|one| one.protocol.name == expectation.protocol)?;
-    if flow.refused & 1 << number != 0 {
-        return None;
-    }
-    Some((number, active[number].factory.decoder(&flow.info, Some(&expectation.announced))))
+    (flow.refused & 1 << number == 0).then_some((number, &expectation.announced))
 }
 
 /// The protocol that stands for one of a flow's ports: the second side's first, for it is the server's more often.
@@ -81,8 +78,8 @@ pub(super) fn decide_datagrams(
         };
         return;
     }
-    if let Some((number, decoder)) = announced(flow, active, common, now) {
-        flow.slot = Slot::decoder(decoder, number);
+    if let Some((number, announced)) = announced(flow, active, common, now) {
+        flow.slot = Slot::decoder(active[number].factory.decoder(&flow.info, Some(announced)), number);
         return;
     }
     if let Some(number) = by_port(flow, active, ports, false) {
@@ -121,25 +118,36 @@ pub(super) fn decide_datagrams(
     }
 }
 
-pub(super) enum Decision {
-    Protocol(usize, Box<dyn FlowDecoder>),
+/// Whose a stream is.
+pub(super) enum Decision<'c> {
+    /// Of this number among the active protocols, with what another flow announced of it.
+    Protocol(usize, Option<&'c Announced>),
+    /// More bytes will show it.
     Later,
     Nobody,
 }
 
-pub(super) fn decide_stream(
+/// The first bytes of a stream where only one side has sent any.
+pub(super) const fn one_sided(side: Side, bytes: &[u8]) -> [&[u8]; 2] {
+    match side {
+        Side::First => [bytes, &[]],
+        Side::Second => [&[], bytes],
+    }
+}
+
+pub(super) fn decide_stream<'c>(
     flow: &Flow,
     active: &[Active],
     ports: &[(u8, u8)],
-    common: &Common,
+    common: &'c Common,
     sides: [&[u8]; 2],
     now: Timestamp,
-) -> Decision {
-    if let Some((number, decoder)) = announced(flow, active, common, now) {
-        return Decision::Protocol(number, decoder);
+) -> Decision<'c> {
+    if let Some((number, announced)) = announced(flow, active, common, now) {
+        return Decision::Protocol(number, Some(announced));
     }
     if let Some(number) = by_port(flow, active, ports, true) {
-        return Decision::Protocol(number, active[number].factory.decoder(&flow.info, None));
+        return Decision::Protocol(number, None);
     }
     if common.profile == Profile::Packetbeat {
         return Decision::Nobody;
@@ -157,9 +165,7 @@ pub(super) fn decide_stream(
                 continue;
             }
             match one.protocol.recognise.map(|recognise| recognise(&sample)) {
-                Some(Recognition::Yes) => {
-                    return Decision::Protocol(number, one.factory.decoder(&flow.info, None));
-                }
+                Some(Recognition::Yes) => return Decision::Protocol(number, None),
                 Some(Recognition::Maybe) if bytes.len() < SAMPLE_BYTES => maybe = true,
                 _ => {}
             }

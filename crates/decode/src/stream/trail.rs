@@ -46,6 +46,11 @@ impl Trail {
         self.flags & Self::RESET != 0
     }
 
+    /// Whether a segment begins where its side stands: nothing is missing before it, and nothing of it has come before.
+    pub(crate) fn goes_on_with(&self, side: Side, tcp: &Tcp<'_>) -> bool {
+        self.next(side).is_none_or(|next| next == tcp.sequence.wrapping_add(tcp.flags.syn().into()))
+    }
+
     /// Takes a segment that had `wire` bytes of payload.
     #[inline]
     pub(crate) fn segment(&mut self, side: Side, tcp: &Tcp<'_>, wire: u32) {
@@ -163,6 +168,23 @@ mod tests {
     }
 
     proptest! {
+        /// A segment that begins where its side stands is handed out whole and at once; no other is.
+        #[test]
+        fn what_goes_on_is_handed_out_whole(start: u32, ahead in -3i32..3, syn: bool, seen: (bool, bool), length in 1usize..=8) {
+            let mut trail = Trail::default();
+            if seen.0 {
+                trail.segment(Side::First, &tcp(start.wrapping_sub(1), SYN), 0);
+            }
+            if seen.1 {
+                trail.segment(Side::Second, &tcp(start.rotate_left(9), ACK), 0);
+            }
+            let first = start.wrapping_add_signed(ahead);
+            let segment = if syn { tcp(first.wrapping_sub(1), SYN) } else { tcp(first, ACK) };
+            let mut pieces = Vec::new();
+            Connection::after(&trail).segment(Side::First, &segment, &[0; 8][..length], 0, 100, &mut pieces);
+            prop_assert_eq!(trail.goes_on_with(Side::First, &segment), pieces == [Piece::Fresh(0, length)]);
+        }
+
         /// What a trail says is what the connection would, where nothing is lost.
         #[test]
         fn a_trail_says_what_the_connection_would(
