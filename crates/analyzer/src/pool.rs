@@ -29,6 +29,9 @@ const WORKERS_MAX: usize = 256;
 const EVERY_WORKER: u16 = u16::MAX;
 /// What ended by time-out or end of input is handed over in parts of this many bytes: all flows may end at once.
 const PART_BYTES: usize = 256 * 1024;
+/// Emptied results that wait to be filled again; larger ones are not kept.
+const ROOMS: usize = 64;
+const ROOM_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Takes what the workers give out, in order.
 pub trait Sink {
@@ -67,6 +70,7 @@ struct Threads {
     filling: Chunk,
     in_flight: VecDeque<Arc<Chunk>>,
     spare: Vec<Chunk>,
+    rooms: Rooms,
     panics: u64,
 }
 
@@ -103,6 +107,8 @@ enum Act {
 /// An event with what is to be written of it.
 struct Produced {
     event: Event,
+    /// Where in its chunk the packet stands that led to it.
+    at: usize,
     by_packet: Option<u64>,
     text: Range<usize>,
 }
@@ -115,17 +121,44 @@ struct Results {
 }
 
 impl Results {
-    fn push(&mut self, event: Event, by_packet: Option<u64>, text: &[u8]) {
+    fn push(&mut self, event: Event, at: usize, by_packet: Option<u64>, text: &[u8]) {
         let start = self.text.len();
         self.text.extend_from_slice(text);
-        self.produced.push(Produced { event, by_packet, text: start..self.text.len() });
+        self.produced.push(Produced { event, at, by_packet, text: start..self.text.len() });
     }
 
-    fn pass_on(self, sink: &mut dyn Sink) -> io::Result<()> {
-        for produced in self.produced {
+    fn pass_on(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        for produced in self.produced.drain(..) {
             sink.event(produced.event, produced.by_packet, self.text.get(produced.text).unwrap_or_default())?;
         }
         Ok(())
+    }
+}
+
+/// The memory of results that were passed on, for those to come: workers fill it, the caller's thread gives it back.
+#[derive(Clone)]
+struct Rooms {
+    give: Sender<Results>,
+    take: Receiver<Results>,
+}
+
+impl Rooms {
+    fn new() -> Self {
+        let (give, take) = bounded(ROOMS);
+        Self { give, take }
+    }
+
+    fn take(&self) -> Results {
+        self.take.try_recv().unwrap_or_default()
+    }
+
+    fn give(&self, mut results: Results) {
+        if results.text.capacity() <= ROOM_BYTES_MAX {
+            results.produced.clear();
+            results.text.clear();
+            // Where there are enough it is freed.
+            let _ = self.give.try_send(results);
+        }
     }
 }
 
@@ -153,19 +186,23 @@ struct Whole {
 /// Gathers what comes out of a chunk.
 struct Gathering<'d> {
     whole: Whole,
+    /// Where in the chunk the packet stands that is being decoded.
+    at: usize,
     done: &'d Sender<Done>,
+    rooms: &'d Rooms,
 }
 
 impl Take for Gathering<'_> {
     fn take(&mut self, event: Event, by_packet: Option<u64>, text: &[u8]) {
         if by_packet.is_some() {
-            self.whole.completed.push(event, by_packet, text);
+            self.whole.completed.push(event, self.at, by_packet, text);
             return;
         }
-        self.whole.timed_out.push(event, None, text);
+        self.whole.timed_out.push(event, self.at, None, text);
         if self.whole.timed_out.text.len() >= PART_BYTES {
+            let full = std::mem::replace(&mut self.whole.timed_out, self.rooms.take());
             // If nobody receives any more, the worker ends with the next chunk.
-            let _ = self.done.send(Done::TimedOut(std::mem::take(&mut self.whole.timed_out)));
+            let _ = self.done.send(Done::TimedOut(full));
         }
     }
 }
@@ -174,18 +211,20 @@ impl Take for Gathering<'_> {
 struct Finishing<'d> {
     results: Results,
     done: &'d Sender<Done>,
+    rooms: &'d Rooms,
 }
 
 impl Finishing<'_> {
     fn hand_over(&mut self) {
+        let full = std::mem::replace(&mut self.results, self.rooms.take());
         // As above.
-        let _ = self.done.send(Done::Finished(std::mem::take(&mut self.results)));
+        let _ = self.done.send(Done::Finished(full));
     }
 }
 
 impl Take for Finishing<'_> {
     fn take(&mut self, event: Event, _: Option<u64>, text: &[u8]) {
-        self.results.push(event, None, text);
+        self.results.push(event, 0, None, text);
         if self.results.text.len() >= PART_BYTES {
             self.hand_over();
         }
@@ -373,15 +412,16 @@ impl Threads {
             filling: Chunk::default(),
             in_flight: VecDeque::new(),
             spare: Vec::new(),
+            rooms: Rooms::new(),
             panics: 0,
         };
         for number in 0..workers {
             let (job_sender, jobs) = bounded(CHUNKS_IN_FLIGHT + 1);
             let (done_sender, done) = bounded(CHUNKS_IN_FLIGHT + 1);
-            let parts = parts.clone();
+            let (parts, rooms) = (parts.clone(), threads.rooms.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || work(number as u16, workers, &parts, &jobs, &done_sender))?;
+                .spawn(move || work(number as u16, workers, &parts, &jobs, &done_sender, &rooms))?;
             threads.jobs.push(job_sender);
             threads.done.push(done);
             threads.threads.push(thread);
@@ -453,7 +493,10 @@ impl Threads {
         for done in &self.done {
             loop {
                 match done.recv().map_err(|_| gone())? {
-                    Done::TimedOut(results) => results.pass_on(sink)?,
+                    Done::TimedOut(mut results) => {
+                        results.pass_on(sink)?;
+                        self.rooms.give(results);
+                    }
                     Done::Whole(whole) => {
                         all.push(whole);
                         break;
@@ -464,23 +507,21 @@ impl Threads {
         }
         self.panics = self.panics.max(all.iter().map(|whole| whole.panics).sum());
         let Some(chunk) = self.in_flight.pop_front() else { return Ok(()) };
-        let mut order: Vec<(Option<u64>, usize, usize)> = Vec::new();
-        for (worker, whole) in all.iter().enumerate() {
-            let completed = whole.completed.produced.iter().enumerate();
-            order.extend(completed.map(|(index, produced)| (produced.by_packet, worker, index)));
+        // Each worker's are in the order of the chunk's packets.
+        let mut lists: Vec<_> =
+            all.iter_mut().map(|whole| (whole.completed.produced.drain(..), whole.completed.text.as_slice())).collect();
+        let at = |events: &std::vec::Drain<'_, Produced>| events.as_slice().first().map(|next| next.at);
+        while let Some((events, text)) =
+            lists.iter_mut().filter(|(events, _)| events.len() > 0).min_by_key(|(events, _)| at(events))
+            && let Some(next) = events.next()
+        {
+            sink.event(next.event, next.by_packet, text.get(next.text).unwrap_or_default())?;
         }
-        order.sort_unstable();
-        let mut produced: Vec<Vec<Option<Produced>>> =
-            all.iter_mut().map(|whole| whole.completed.produced.drain(..).map(Some).collect()).collect();
-        for (_, worker, index) in order {
-            let taken = produced.get_mut(worker).and_then(|list| list.get_mut(index)).and_then(Option::take);
-            if let (Some(taken), Some(whole)) = (taken, all.get(worker)) {
-                let text = whole.completed.text.get(taken.text).unwrap_or_default();
-                sink.event(taken.event, taken.by_packet, text)?;
-            }
-        }
+        drop(lists);
         for whole in &mut all {
-            std::mem::take(&mut whole.timed_out).pass_on(sink)?;
+            whole.timed_out.pass_on(sink)?;
+            self.rooms.give(std::mem::take(&mut whole.completed));
+            self.rooms.give(std::mem::take(&mut whole.timed_out));
         }
         match chunk.act {
             Some(Act::Mark(mark)) => sink.reached(mark, all.iter().filter_map(|whole| whole.oldest_needed).min())?,
@@ -496,7 +537,8 @@ impl Threads {
 
     /// Brings what the workers give out at the end of a stream into one order.
     fn collect_finished(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
-        let part = |done| Finished { done, events: Vec::new().into_iter(), text: Vec::new(), panics: 0 };
+        let part =
+            |done| Finished { done, rooms: &self.rooms, events: Vec::new().into_iter(), text: Vec::new(), panics: 0 };
         let mut parts: Vec<Finished<'_>> = self.done.iter().map(part).collect();
         let mut heads = BinaryHeap::with_capacity(parts.len());
         let mut next = Vec::with_capacity(parts.len());
@@ -522,6 +564,7 @@ impl Threads {
 /// What a worker gives out in order of [`Place`], part by part.
 struct Finished<'d> {
     done: &'d Receiver<Done>,
+    rooms: &'d Rooms,
     events: std::vec::IntoIter<Produced>,
     text: Vec<u8>,
     panics: u64,
@@ -534,7 +577,11 @@ impl Finished<'_> {
                 return Ok(Some(produced));
             }
             match self.done.recv().map_err(|_| gone())? {
-                Done::Finished(results) => (self.events, self.text) = (results.produced.into_iter(), results.text),
+                Done::Finished(results) => {
+                    self.events = results.produced.into_iter();
+                    let text = std::mem::replace(&mut self.text, results.text);
+                    self.rooms.give(Results { produced: Vec::new(), text });
+                }
                 Done::End(panics) => {
                     self.panics = panics;
                     return Ok(None);
@@ -559,12 +606,17 @@ fn gone() -> io::Error {
     io::Error::other("a worker ended unexpectedly; please report this")
 }
 
-fn work(number: u16, workers: usize, parts: &Parts, jobs: &Receiver<Arc<Chunk>>, done: &Sender<Done>) {
+fn work(number: u16, workers: usize, parts: &Parts, jobs: &Receiver<Arc<Chunk>>, done: &Sender<Done>, rooms: &Rooms) {
     let mut worker = Worker::new(parts.clone());
     worker.one_of = Some((number, workers));
     for chunk in jobs {
-        let mut gathering = Gathering { whole: Whole::default(), done };
-        for meta in chunk.packets.iter().filter(|meta| meta.worker == number || meta.worker == EVERY_WORKER) {
+        let whole = Whole { completed: rooms.take(), timed_out: rooms.take(), ..Whole::default() };
+        let mut gathering = Gathering { whole, at: 0, done, rooms };
+        for (place, meta) in chunk.packets.iter().enumerate() {
+            if meta.worker != number && meta.worker != EVERY_WORKER {
+                continue;
+            }
+            gathering.at = place;
             let at = (meta.interface >> 20) as usize;
             let (Some(stream), Some(interfaces)) = (chunk.streams.get(at), chunk.interfaces.get(at)) else { continue };
             let index = meta.interface & 0xf_ffff;
@@ -590,7 +642,7 @@ fn work(number: u16, workers: usize, parts: &Parts, jobs: &Receiver<Arc<Chunk>>,
             return;
         }
         if let Some(stream) = finishing {
-            let mut finishing = Finishing { results: Results::default(), done };
+            let mut finishing = Finishing { results: rooms.take(), done, rooms };
             perform(&mut worker, &stream, Act::Finish, &mut finishing);
             finishing.hand_over();
             if done.send(Done::End(worker.panics)).is_err() {
