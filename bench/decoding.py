@@ -54,6 +54,21 @@ def peer(name, program, *words):
     return Row(name, measure)
 
 
+def two_workers(name):
+    """How much sooner two workers end than one, in turn with it."""
+    def measure(options):
+        path = mix(options)
+        output = os.path.join(options.work, "events.ndjson")
+
+        def wall(workers):
+            with open(output, "wb") as out:
+                return cost([os.path.join(options.bin, "tapline"), "analyze", path, "-o", "ndjson", "--set", f"analyzer.workers={workers}"], stdout=out)
+        runs = [(wall(1), wall(2)) for _ in range(options.runs)]
+        return [Figure(f"{name}: time of one / of two", [one[2] / two[2] for one, two in runs], "", ">= 1.8"),
+                Figure(f"{name}: CPU of two / of one", [two[0] / one[0] for one, two in runs], "")]
+    return Row(name, measure)
+
+
 def streams(count):
     """What a packet of one of many RTP streams costs, and whether memory depends on how long they last."""
     def measure(options):
@@ -73,6 +88,7 @@ ROWS = [
     peer("tcpdump -r -w /dev/null (reading, the floor)", "tcpdump", "-r", "{}", "-w", "/dev/null"),
     analyze("tapline analyze, one worker, DNS, ICMP and flows", "<= 0.6", "<= 100", *ONLY_DNS),
     analyze("tapline analyze, one worker, all decoders and flows", "<= 1.0", "<= 100"),
+    two_workers("tapline analyze, two workers, all decoders and flows"),
     streams(2000),
     peer("tshark, protocol hierarchy only", "tshark", "-q", "-z", "io,phs", "-r", "{}"),
 ]
