@@ -127,7 +127,12 @@ class Commands(unittest.TestCase):
         self.assertEqual((code, out), (0, "10 packets\n"))
         again, log = self.start("up", *words, ready="tapline: the page is at")
         self.assertNotIn("left open", self.said(log))
-        self.assertEqual(self.interrupt(again), 0)
+        # Whoever starts it at once waits for those that a killed one left behind.
+        again.kill()
+        again.wait()
+        once_more, log = self.start("up", *words, ready="tapline: the page is at")
+        self.assertRegex(self.said(log), r"waiting for another tapline \(process \d+\) to end")
+        self.assertEqual(self.interrupt(once_more), 0)
 
     def test_the_one_that_is_running_is_named(self):
         up, _ = self.up("-r", self.capture("one.pcap", 1))

@@ -21,11 +21,11 @@ pub(crate) struct Parts {
 /// So many go from thread to thread at once; a thread keeps up to twice as many.
 const HANDFUL: usize = 32;
 /// So many handfuls wait for a thread that needs one: more than are on their way between threads at once.
-const HANDFULS: usize = 64;
+const HANDFULS: usize = 32;
 /// What has grown beyond this many fields, bytes of text, or values in lists or objects is given back.
 const FIELDS_MAX: usize = 128;
-const TEXT_MAX: usize = 16 * 1024;
-const NESTED_MAX: usize = 512;
+const TEXT_MAX: usize = 8 * 1024;
+const NESTED_MAX: usize = 256;
 
 thread_local! {
     static SPARE: RefCell<Vec<Parts>> = const { RefCell::new(Vec::new()) };

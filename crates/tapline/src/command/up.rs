@@ -24,6 +24,8 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(20);
 const DRAIN_PATIENCE: Duration = Duration::from_secs(20);
 /// How long collector and analyzer may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(15);
+/// How long to wait for what a killed `tapline up` left behind, which notices that after two seconds.
+const LEFT_BEHIND: Duration = Duration::from_secs(10);
 /// How often everything is looked at.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -500,17 +502,34 @@ impl Place {
         if place.collector.as_os_str().len() > SOCKET_PATH_MAX {
             return Err(wrong(&place.data, &"the path is too long for the sockets in it"));
         }
-        if let Ok(other) = UnixStream::connect(&place.collector) {
-            let (whose, how) = match running(&other) {
-                Some(pid) => (format!(" (process {pid})"), format!(" with `kill {pid}`")),
+        place.wait_until_free()?;
+        Ok(place)
+    }
+
+    /// Waits while programs end whose `tapline up` was killed; another one that runs here is an error.
+    fn wait_until_free(&self) -> Result<(), Failure> {
+        let until = Instant::now() + LEFT_BEHIND;
+        let mut told = false;
+        let others =
+            || [&self.collector, &self.analyzer].into_iter().find_map(|socket| UnixStream::connect(socket).ok());
+        while let Some(other) = others() {
+            let (whose, how, supervised) = match running(&other) {
+                Some((pid, supervised)) => (format!(" (process {pid})"), format!(" with `kill {pid}`"), supervised),
                 None => Default::default(),
             };
-            return Err(Failure::failed(format!(
-                "another tapline{whose} is running on {}; end it{how}, or choose another directory with --data DIR",
-                place.data.display()
-            )));
+            if supervised || Instant::now() >= until {
+                return Err(Failure::failed(format!(
+                    "another tapline{whose} is running on {}; end it{how}, or choose another directory with --data DIR",
+                    self.data.display()
+                )));
+            }
+            if !told {
+                told = true;
+                eprintln!("tapline: waiting for another tapline{whose} to end, which nobody supervises any more");
+            }
+            std::thread::sleep(POLL);
         }
-        Ok(place)
+        Ok(())
     }
 
     /// The account of every epoch; `None` if the collector does not answer.
@@ -550,14 +569,16 @@ impl Place {
     }
 }
 
-/// The process to end for the one that listens on this socket: the `tapline up` that started it, else itself.
-fn running(socket: &UnixStream) -> Option<u32> {
+/// The process to end for the one that listens on this socket, and whether that is the `tapline up` that started it; else it is
+/// itself.
+fn running(socket: &UnixStream) -> Option<(u32, bool)> {
     let listening = rustix::net::sockopt::socket_peercred(socket).ok()?.pid.as_raw_nonzero().get();
     let status = std::fs::read_to_string(format!("/proc/{listening}/status")).unwrap_or_default();
     let parent: Option<u32> = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
     let is_tapline =
         |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "tapline\n");
-    parent.filter(is_tapline).or_else(|| u32::try_from(listening).ok())
+    let itself = || Some((u32::try_from(listening).ok()?, false));
+    parent.filter(is_tapline).map(|pid| (pid, true)).or_else(itself)
 }
 
 /// Why there is no going on, once one of the programs has ended.
