@@ -33,9 +33,10 @@ const CACHE_LINE: usize = 64;
 const EVERY_WORKER: u16 = u16::MAX;
 /// What ended by time-out or end of input is handed over in parts of this many bytes: all flows may end at once.
 const PART_BYTES: usize = 256 * 1024;
-/// Emptied results that wait to be filled again; larger ones are not kept.
-const ROOMS: usize = 64;
-const ROOM_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Emptied results that wait for a worker, per worker: as many as may be on their way. What has grown larger than this is not kept.
+const ROOMS: usize = CHUNKS_IN_FLIGHT + 1;
+const ROOM_BYTES_MAX: usize = 1024 * 1024;
+const ROOM_EVENTS_MAX: usize = 2 * CHUNK_PACKETS;
 
 /// Takes what the workers give out, in order.
 pub trait Sink {
@@ -147,8 +148,8 @@ struct Rooms {
 }
 
 impl Rooms {
-    fn new() -> Self {
-        let (give, take) = bounded(ROOMS);
+    fn new(workers: usize) -> Self {
+        let (give, take) = bounded(ROOMS * workers);
         Self { give, take }
     }
 
@@ -157,7 +158,8 @@ impl Rooms {
     }
 
     fn give(&self, mut results: Results) {
-        if results.text.capacity() <= ROOM_BYTES_MAX {
+        let (bytes, events) = (results.text.capacity(), results.produced.capacity());
+        if bytes > 0 && bytes <= ROOM_BYTES_MAX && events <= ROOM_EVENTS_MAX {
             results.produced.clear();
             results.text.clear();
             // Where there are enough it is freed.
@@ -416,7 +418,7 @@ impl Threads {
             filling: Chunk::default(),
             in_flight: VecDeque::new(),
             spare: Vec::new(),
-            rooms: Rooms::new(),
+            rooms: Rooms::new(workers),
             panics: 0,
         };
         for number in 0..workers {
@@ -621,7 +623,7 @@ fn work(number: u16, workers: usize, parts: &Parts, jobs: &Receiver<Arc<Chunk>>,
     let mut worker = Worker::new(parts.clone());
     worker.one_of = Some((number, workers));
     for chunk in jobs {
-        let whole = Whole { completed: rooms.take(), timed_out: rooms.take(), ..Whole::default() };
+        let whole = Whole { completed: rooms.take(), ..Whole::default() };
         let mut gathering = Gathering { whole, at: 0, done, rooms };
         for (place, meta) in chunk.packets.iter().enumerate() {
             if meta.worker != number && meta.worker != EVERY_WORKER {
