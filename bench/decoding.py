@@ -30,15 +30,19 @@ def count_of(path):
     return packets
 
 
+def to_events(options, *words):
+    """Decodes the mix to a file; gives what that cost, and the file."""
+    output = os.path.join(options.work, "events.ndjson")
+    with open(output, "wb") as out:
+        return cost([os.path.join(options.bin, "tapline"), "analyze", mix(options), "-o", "ndjson", *words], stdout=out), output
+
+
 def analyze(name, goal, memory_goal, *words):
     def measure(options):
-        path = mix(options)
-        millions = count_of(path) / 1e6
-        output = os.path.join(options.work, "events.ndjson")
+        millions = count_of(mix(options)) / 1e6
         cpu, memory = [], []
         for _ in range(options.runs):
-            with open(output, "wb") as out:
-                seconds, peak, _ = cost([os.path.join(options.bin, "tapline"), "analyze", path, "-o", "ndjson", *words], stdout=out)
+            (seconds, peak, _), output = to_events(options, *words)
             cpu.append(seconds / millions)
             memory.append(peak)
         events = sum(1 for _ in open(output, "rb"))
@@ -57,13 +61,7 @@ def peer(name, program, *words):
 def two_workers(name):
     """How much sooner two workers end than one, in turn with it."""
     def measure(options):
-        path = mix(options)
-        output = os.path.join(options.work, "events.ndjson")
-
-        def wall(workers):
-            with open(output, "wb") as out:
-                return cost([os.path.join(options.bin, "tapline"), "analyze", path, "-o", "ndjson", "--set", f"analyzer.workers={workers}"], stdout=out)
-        runs = [(wall(1), wall(2)) for _ in range(options.runs)]
+        runs = [[to_events(options, "--set", f"analyzer.workers={workers}")[0] for workers in (1, 2)] for _ in range(options.runs)]
         return [Figure(f"{name}: time of one / of two", [one[2] / two[2] for one, two in runs], "", ">= 1.8"),
                 Figure(f"{name}: CPU of two / of one", [two[0] / one[0] for one, two in runs], "")]
     return Row(name, measure)

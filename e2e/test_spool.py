@@ -240,10 +240,7 @@ class Spool(unittest.TestCase):
         found = self.archived()
         missing = [n for n in range(sent) if n not in found]
         self.assertEqual([n for n, count in found.items() if count > 1], [])
-        # On a busy machine the kernel may have dropped some, too: each is counted in one place.
-        dropped = [row["dropped"] for row in balance]
-        self.assertEqual((len(dropped), sum(dropped[0].values())), (1, len(missing)), dropped)
-        self.assertGreater(dropped[0].get("spool/disk", 0), 0, dropped)
+        self.assertEqual([row["dropped"] for row in balance], [{"spool/disk": len(missing)}])
         self.assertTrue(missing and all(closes(row) for row in balance), balance)
         print(f"\n  {sent} sent, {len(missing)} dropped and counted; {self.log().splitlines()[-2:]}")
 

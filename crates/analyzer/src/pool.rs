@@ -4,7 +4,6 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -31,12 +30,13 @@ const LINES_AHEAD: usize = 6;
 const CACHE_LINE: usize = 64;
 /// Stands for all workers.
 const EVERY_WORKER: u16 = u16::MAX;
+/// Emptied results that wait to be filled again, per worker: as many as may be on their way.
+const ROOMS: usize = CHUNKS_IN_FLIGHT + 1;
 /// What ended by time-out or end of input is handed over in parts of this many bytes: all flows may end at once.
 const PART_BYTES: usize = 256 * 1024;
-/// Emptied results that wait for a worker, per worker: as many as may be on their way. What has grown larger than this is not kept.
-const ROOMS: usize = CHUNKS_IN_FLIGHT + 1;
-const ROOM_BYTES_MAX: usize = 1024 * 1024;
-const ROOM_EVENTS_MAX: usize = 2 * CHUNK_PACKETS;
+
+mod results;
+use results::{Produced, Results, Rooms};
 
 /// Takes what the workers give out, in order.
 pub trait Sink {
@@ -107,65 +107,6 @@ enum Act {
     Lost(u64, Timestamp),
     Finish,
     Mark(u64),
-}
-
-/// An event with what is to be written of it.
-struct Produced {
-    event: Event,
-    /// Where in its chunk the packet stands that led to it.
-    at: usize,
-    by_packet: Option<u64>,
-    text: Range<usize>,
-}
-
-/// Events and their bytes.
-#[derive(Default)]
-struct Results {
-    produced: Vec<Produced>,
-    text: Vec<u8>,
-}
-
-impl Results {
-    fn push(&mut self, event: Event, at: usize, by_packet: Option<u64>, text: &[u8]) {
-        let start = self.text.len();
-        self.text.extend_from_slice(text);
-        self.produced.push(Produced { event, at, by_packet, text: start..self.text.len() });
-    }
-
-    fn pass_on(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
-        for produced in self.produced.drain(..) {
-            sink.event(produced.event, produced.by_packet, self.text.get(produced.text).unwrap_or_default())?;
-        }
-        Ok(())
-    }
-}
-
-/// The memory of results that were passed on, for those to come: workers fill it, the caller's thread gives it back.
-#[derive(Clone)]
-struct Rooms {
-    give: Sender<Results>,
-    take: Receiver<Results>,
-}
-
-impl Rooms {
-    fn new(workers: usize) -> Self {
-        let (give, take) = bounded(ROOMS * workers);
-        Self { give, take }
-    }
-
-    fn take(&self) -> Results {
-        self.take.try_recv().unwrap_or_default()
-    }
-
-    fn give(&self, mut results: Results) {
-        let (bytes, events) = (results.text.capacity(), results.produced.capacity());
-        if bytes > 0 && bytes <= ROOM_BYTES_MAX && events <= ROOM_EVENTS_MAX {
-            results.produced.clear();
-            results.text.clear();
-            // Where there are enough it is freed.
-            let _ = self.give.try_send(results);
-        }
-    }
 }
 
 /// What one worker made of one chunk, in this order.
@@ -418,7 +359,7 @@ impl Threads {
             filling: Chunk::default(),
             in_flight: VecDeque::new(),
             spare: Vec::new(),
-            rooms: Rooms::new(workers),
+            rooms: Rooms::new(workers * ROOMS),
             panics: 0,
         };
         for number in 0..workers {
@@ -516,9 +457,8 @@ impl Threads {
         // Each worker's are in the order of the chunk's packets.
         let mut lists: Vec<_> =
             all.iter_mut().map(|whole| (whole.completed.produced.drain(..), whole.completed.text.as_slice())).collect();
-        let at = |events: &std::vec::Drain<'_, Produced>| events.as_slice().first().map(|next| next.at);
-        while let Some((events, text)) =
-            lists.iter_mut().filter(|(events, _)| events.len() > 0).min_by_key(|(events, _)| at(events))
+        let at = |events: &std::vec::Drain<'_, Produced>| events.as_slice().first().map_or(usize::MAX, |next| next.at);
+        while let Some((events, text)) = lists.iter_mut().min_by_key(|(events, _)| at(events))
             && let Some(next) = events.next()
         {
             sink.event(next.event, next.by_packet, text.get(next.text).unwrap_or_default())?;

@@ -20,7 +20,7 @@ pub(crate) struct Parts {
 
 /// So many go from thread to thread at once; a thread keeps up to twice as many.
 const HANDFUL: usize = 32;
-/// So many handfuls wait for a thread that needs one: more than are on their way between threads at once.
+/// So many handfuls wait for a thread that needs one; more are freed.
 const HANDFULS: usize = 32;
 /// What has grown beyond this many fields, bytes of text, or values in lists or objects is given back.
 const FIELDS_MAX: usize = 128;
